@@ -1,0 +1,148 @@
+"""Which run this is, each lesson's numbers, and the project's folders.
+
+Three environment variables choose, and nothing else does:
+
+- ``COURSE_RUN``: ``sample`` (small images, any CPU, no network) or ``full`` (the real data set);
+  without it, ``full`` where TensorFlow sees a GPU, else ``sample``.
+- ``COURSE_DATA``: a folder that already holds the real data sets; nothing is downloaded then.
+- ``COURSE_BACKBONE``: a backbone to use in place of the lesson's own.
+
+TensorFlow is imported only where a GPU has to be looked for.
+"""
+
+import dataclasses
+import os
+import warnings
+from pathlib import Path
+
+RUNS = ("sample", "full")
+BACKBONES = ("efficientnet-lite0", "MobileNetV2", "VGG16", "ResNet50", "ResNet50V2", "EfficientNetB0")
+
+
+def _project_root() -> Path:
+    """The folder that holds ``data/datasets.toml``: above this package, or above the notebook that runs."""
+    candidates = [Path(__file__).resolve().parents[1], Path.cwd(), *Path.cwd().parents]
+    return next((c for c in candidates if (c / "data" / "datasets.toml").is_file()), candidates[0])
+
+
+ROOT = _project_root()
+SAMPLES = ROOT / "data" / "samples"
+DOWNLOADS = ROOT / "data" / "downloads"
+RESULTS = ROOT / "data" / "results"
+BUILD = ROOT / "build"  # everything that can be made again
+CACHE = BUILD / "cache"
+LOGS = BUILD / "logs"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """One lesson's numbers in one run.
+
+    Attributes:
+        lesson: Number of the lesson, such as ``"02"``.
+        run: ``"sample"`` or ``"full"``.
+        dataset: Name of the data set, as in ``data/datasets.toml``.
+        backbone: Name of the pretrained network, one of ``BACKBONES``.
+        image_size: Height and width in pixels of the images that the backbone sees.
+        batch_size: Images in a training step.
+        epochs: Passes through the training images.
+        learning_rate: Of the head; fine-tuning uses a tenth of it or less.
+        seeds: One training for each, where a lesson repeats its experiment.
+        hub_models: Name to TensorFlow Hub handle (lesson 02, full run).
+    """
+
+    lesson: str
+    run: str
+    dataset: str
+    backbone: str
+    image_size: int
+    batch_size: int = 32
+    epochs: int = 5
+    learning_rate: float = 3e-3
+    seeds: tuple[int, ...] = (0,)
+    hub_models: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        shown = {name: value for name, value in vars(self).items() if value != {}}
+        return "\n".join(f"{name:13} {value}" for name, value in shown.items())
+
+
+_HUB_MODELS = {
+    "ResNet-50": "https://www.kaggle.com/models/tensorflow/resnet-50/TensorFlow2/feature-vector/1",
+    "ResNet-50 V2": "https://www.kaggle.com/models/google/resnet-v2/frameworks/TensorFlow2/variations/50-feature-vector/versions/2",
+    "EfficientNet-B0": "https://www.kaggle.com/models/tensorflow/efficientnet/TensorFlow2/b0-feature-vector/1",
+}
+_LESSONS = {
+    "01": {
+        "sample": dict(dataset="food10", backbone="efficientnet-lite0", image_size=128, seeds=(0, 1, 2)),
+        "full": dict(dataset="food10", backbone="EfficientNetB0", image_size=224, seeds=(0, 1, 2)),
+    },
+    "02": {
+        "sample": dict(dataset="food10", backbone="efficientnet-lite0", image_size=160),
+        "full": dict(dataset="food10", backbone="EfficientNetB0", image_size=224, hub_models=_HUB_MODELS),
+    },
+}
+LESSONS = tuple(_LESSONS)
+
+
+def settings(lesson: str, run: str | None = None) -> Settings:
+    """Return the numbers of one lesson for the chosen run.
+
+    Args:
+        lesson: Number of the lesson, one of ``LESSONS``.
+        run: ``"sample"``, ``"full"``, or None to let ``COURSE_RUN`` or the hardware decide.
+
+    Raises:
+        ValueError: if the lesson, the run or the backbone in ``COURSE_BACKBONE`` is not known.
+    """
+    if lesson not in _LESSONS:
+        raise ValueError(f"There is no lesson {lesson!r}: choose from {', '.join(LESSONS)}.")
+    chosen = run or os.environ.get("COURSE_RUN") or _run_for_this_machine()
+    if chosen not in RUNS:
+        raise ValueError(f"There is no run {chosen!r}: choose from {', '.join(RUNS)} (COURSE_RUN).")
+    numbers = dict(_LESSONS[lesson][chosen])
+    if override := os.environ.get("COURSE_BACKBONE"):
+        numbers |= dict(backbone=checked_backbone(override), hub_models={})
+    return Settings(lesson=lesson, run=chosen, **numbers)
+
+
+def checked_backbone(name: str) -> str:
+    """Return ``name`` if it is one of ``BACKBONES``; raise ValueError that lists them if not."""
+    if name not in BACKBONES:
+        raise ValueError(f"There is no backbone {name!r}: choose from {', '.join(BACKBONES)}.")
+    return name
+
+
+def data_folder() -> Path | None:
+    """The folder named by ``COURSE_DATA``, or None. A relative path counts from the project's folder.
+
+    Raises:
+        ValueError: if the folder does not exist.
+    """
+    if not (named := os.environ.get("COURSE_DATA")):
+        return None
+    folder = (ROOT / Path(named).expanduser()).resolve()
+    if not folder.is_dir():
+        raise ValueError(f"COURSE_DATA names {folder}, which is not a folder: correct it, or unset it to download.")
+    return folder
+
+
+def _run_for_this_machine() -> str:
+    import tensorflow as tf
+
+    return "full" if tf.config.list_physical_devices("GPU") else "sample"
+
+
+def quiet_tensorflow() -> None:
+    """Import TensorFlow without its start-up log and silence the warnings that a learner can do nothing about."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # tensorflow_hub still uses it
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:  # the log is written by C++, past Python's sys.stderr
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow as tf
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+    tf.get_logger().setLevel("ERROR")

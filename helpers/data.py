@@ -1,0 +1,216 @@
+"""From a lesson's settings to train, validation and test pipelines of raw RGB images.
+
+Images are found and checked first, as lists of files; pixels are read batch by batch while a model runs.
+Introduced in lesson 02.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from helpers import config, downloads
+
+SPLITS = ("train", "validation", "test")
+DRAWN_FRACTION = 0.2  # of the training images, for a split that the data set does not have
+IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """The images of one split.
+
+    Attributes:
+        paths: Files, ``(n,)`` strings.
+        labels: Index of each file's class in ``class_names``, ``(n,)`` int64.
+        class_names: Names of the classes, sorted.
+    """
+
+    paths: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def select(self, index: np.ndarray) -> "Images":
+        """The images at the given positions, in that order."""
+        return Images(self.paths[index], self.labels[index], self.class_names)
+
+    def draw(self, per_class: int, seed: int) -> np.ndarray:
+        """Positions of ``per_class`` images of each class, drawn without replacement and shuffled.
+
+        The same seed draws nested sets: the 5 of a class are among its 10.
+
+        Raises:
+            ValueError: if a class has fewer images.
+        """
+        rng = np.random.default_rng(seed)
+        orders = [rng.permutation(np.flatnonzero(self.labels == c)) for c in range(len(self.class_names))]
+        smallest = min(len(order) for order in orders)
+        if not 1 <= per_class <= smallest:
+            raise ValueError(f"{per_class} images a class were asked for: choose between 1 and {smallest}.")
+        return rng.permutation(np.concatenate([order[:per_class] for order in orders]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """The three splits of a data set, and the files that were left out because they do not decode."""
+
+    train: Images
+    validation: Images
+    test: Images
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the labels."""
+        return self.train.class_names
+
+    def counts(self) -> pd.DataFrame:
+        """Number of images by class (rows) and split (columns), with totals."""
+        table = pd.DataFrame(
+            {split: np.bincount(getattr(self, split).labels, minlength=len(self.class_names)) for split in SPLITS},
+            index=list(self.class_names),
+        )
+        table.loc["total"] = table.sum()
+        return table
+
+
+def folder_of(settings: config.Settings) -> Path:
+    """Return the folder of the lesson's data set: the embedded sample, ``COURSE_DATA``'s, or the download.
+
+    Raises:
+        ValueError: if ``COURSE_DATA`` does not hold the set, or it cannot be downloaded.
+    """
+    if settings.run == "sample":
+        return config.SAMPLES / settings.dataset
+    if (given := config.data_folder()) is None:
+        return downloads.fetch(settings.dataset)
+    if not (given / settings.dataset / "train").is_dir():
+        raise ValueError(f"COURSE_DATA holds no folder {settings.dataset}/train: looked in {given}.")
+    return given / settings.dataset
+
+
+def load(settings: config.Settings, seed: int = 0) -> Dataset:
+    """Find the lesson's images, check that each decodes, and split them.
+
+    A split that the data set lacks (often validation) is drawn from ``train``, class by class.
+
+    Args:
+        settings: The lesson's numbers.
+        seed: Of that draw; the same seed gives the same split.
+
+    Raises:
+        ValueError: if a folder or a class folder is missing, or a class has no image.
+    """
+    folder = folder_of(settings)
+    class_names = None if settings.run == "sample" else downloads.describe(settings.dataset).get("classes")
+    return find_images(folder, class_names, seed)
+
+
+def find_images(folder: Path, class_names: list[str] | None = None, seed: int = 0) -> Dataset:
+    """As ``load``, for a folder with ``train/`` and perhaps ``validation/`` and ``test/``, one folder a class.
+
+    Args:
+        folder: The data set's folder.
+        class_names: The classes it must have; by default those of ``train``.
+        seed: Of the draw of missing splits.
+    """
+    expected = tuple(sorted(class_names or _class_folders(folder / "train")))
+    found, skipped = {}, []
+    for split in (s for s in SPLITS if (folder / s).is_dir()):
+        present = _class_folders(folder / split)
+        if missing := sorted(set(expected) - set(present)):
+            raise ValueError(
+                f"{folder / split} lacks the class folder {missing[0]!r}: it must hold {_listed(expected)}."
+            )
+        if extra := sorted(set(present) - set(expected)):
+            raise ValueError(f"{folder / split} holds {extra[0]!r}, which is no class of this set: move it away.")
+        found[split], undecodable = _decodable(_list_files(folder / split, expected))
+        skipped += [str(Path(path).relative_to(folder)) for path in undecodable]
+    if skipped:
+        total = len(skipped) + sum(map(len, found.values()))
+        print(f"Left out {len(skipped)} of {total} images that do not decode: {_listed(skipped)}.")
+    for split in ("test", "validation"):
+        if split not in found:
+            found["train"], found[split] = _split(found["train"], DRAWN_FRACTION, seed)
+    for split, images in found.items():
+        for label, name in enumerate(expected):
+            if not np.any(images.labels == label):
+                raise ValueError(f"{folder} has no image of {name!r} for {split}: add some, or remove the class.")
+    return Dataset(**found, skipped=tuple(skipped))
+
+
+def pipeline(images: Images, image_size: int, batch_size: int = 32, shuffle_seed: int | None = None):
+    """Read, decode and resize images batch by batch, in parallel with the model.
+
+    Args:
+        images: The files and their labels.
+        image_size: Height and width of the result in pixels; the aspect ratio is not kept.
+        batch_size: Images in a batch; the last one may be smaller.
+        shuffle_seed: Give a seed to shuffle the files anew each epoch; by default they keep their order.
+
+    Returns:
+        A ``tf.data.Dataset`` of ``(pixels, label)``: float32 RGB in [0, 255],
+        ``(batch, image_size, image_size, 3)``, and int64 ``(batch,)``.
+    """
+
+    def read(path, label):
+        image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+        return tf.image.resize(image, (image_size, image_size)), label
+
+    files = tf.data.Dataset.from_tensor_slices((images.paths, images.labels))
+    if shuffle_seed is not None:
+        files = files.shuffle(len(images), seed=shuffle_seed)
+    return files.map(read, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _class_folders(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is missing: a data set has train/ with one folder a class.")
+    return sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+
+
+def _list_files(folder: Path, class_names: tuple[str, ...]) -> Images:
+    paths, labels = [], []
+    for label, name in enumerate(class_names):
+        files = sorted(str(f) for f in (folder / name).iterdir() if f.suffix.lower() in IMAGE_ENDINGS)
+        paths += files
+        labels += [label] * len(files)
+    return Images(np.array(paths, dtype=str), np.array(labels, dtype=np.int64), class_names)
+
+
+def _decodable(images: Images) -> tuple[Images, list[str]]:
+    """Keep the images that TensorFlow decodes; return them and the paths of the others."""
+    if not len(images):
+        return images, []
+
+    @tf.py_function(Tout=tf.bool)
+    def decodes(path):
+        try:
+            tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
+            return False
+        return True
+
+    checks = tf.data.Dataset.from_tensor_slices(images.paths).map(decodes, num_parallel_calls=tf.data.AUTOTUNE)
+    good = np.fromiter(checks.as_numpy_iterator(), dtype=bool)
+    return images.select(np.flatnonzero(good)), images.paths[~good].tolist()
+
+
+def _split(images: Images, fraction: float, seed: int) -> tuple[Images, Images]:
+    """Draw ``fraction`` of each class, at least one image, out of ``images``: what is left, and what was drawn."""
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros(len(images), dtype=bool)
+    for label in range(len(images.class_names)):
+        members = np.flatnonzero(images.labels == label)
+        drawn[rng.permutation(members)[: max(1, round(fraction * len(members)))]] = True
+    return images.select(np.flatnonzero(~drawn)), images.select(np.flatnonzero(drawn))
+
+
+def _listed(names, most: int = 12) -> str:
+    shown = ", ".join(list(names)[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

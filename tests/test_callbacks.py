@@ -1,0 +1,110 @@
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from helpers import callbacks
+
+INPUTS, TARGETS = np.zeros((2, 1), np.float32), np.zeros((2, 1), np.float32)
+
+
+class Bias(keras.layers.Layer):
+    """One number, added to the input; nothing trains it, so that a test sets it epoch by epoch."""
+
+    def build(self, _):
+        self.value = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, inputs):
+        return inputs + self.value
+
+
+class Script(keras.callbacks.Callback):
+    """Gives each epoch a weight (its number) and the chosen value of a metric."""
+
+    def __init__(self, metric: str, values: list[float]):
+        super().__init__()
+        self.metric, self.values = metric, values
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.layers[-1].value.assign(epoch + 1.0)
+        logs[self.metric] = self.values[epoch]
+
+
+def fit(metric: str, values: list[float], *others, **options) -> keras.Model:
+    model = keras.Sequential([keras.Input((1,)), Bias()])
+    model.compile("sgd", "mse", metrics=["accuracy"])  # tells Keras that more accuracy is better
+    model.fit(INPUTS, TARGETS, epochs=len(values), verbose=0, callbacks=[Script(metric, values), *others], **options)
+    return model
+
+
+def number(model: keras.Model) -> float:
+    return float(model.layers[-1].value)
+
+
+def test_two_trainings_never_log_to_one_folder(tmp_path):
+    first, second = (Path(callbacks.tensorboard(tmp_path, "frozen").log_dir) for _ in range(2))
+    assert first != second
+    assert first.parent == second.parent == tmp_path / "frozen"
+    assert re.fullmatch(r"\d{8}-\d{6}-\d{6}", first.name)
+
+
+def test_tensorboard_writes_what_tensorboard_reads(tmp_path):
+    logger = callbacks.tensorboard(str(tmp_path), "frozen")
+    fit("val_accuracy", [0.5], logger)
+    assert list(Path(logger.log_dir).rglob("events.out.tfevents.*"))
+
+
+def test_checkpoint_keeps_the_weights_of_the_best_epoch(tmp_path):
+    path = tmp_path / "new folder" / "best.weights.h5"
+    model = fit("val_accuracy", [0.3, 0.8, 0.6], callbacks.checkpoint(path))
+    assert number(model) == 3
+    model.load_weights(path)
+    assert number(model) == 2
+
+
+def test_checkpoint_watches_another_metric_where_told(tmp_path):
+    path = tmp_path / "best.weights.h5"
+    model = fit("val_loss", [0.9, 0.8, 0.2, 0.6], callbacks.checkpoint(path, monitor="val_loss"))
+    model.load_weights(path)
+    assert number(model) == 3
+
+
+@pytest.mark.parametrize("name", ["best.keras", "best.h5", "weights"])
+def test_checkpoint_of_another_ending_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"{name}: the name must end in \.weights\.h5"):
+        callbacks.checkpoint(tmp_path / "new folder" / name)
+    assert not (tmp_path / "new folder").exists()
+
+
+def test_early_stopping_stops_and_goes_back_to_the_best_epoch():
+    script = Script("val_loss", [0.9, 0.5, 0.6, 0.7, 0.1])
+    model = fit("val_loss", script.values, callbacks.early_stopping(patience=2))
+    assert len(model.history.epoch) == 4  # two epochs without improvement after the second
+    assert number(model) == 2
+
+
+def test_early_stopping_waits_three_epochs_by_default():
+    model = fit("val_loss", [0.5, 0.6, 0.7, 0.8, 0.9, 1.0], callbacks.early_stopping())
+    assert len(model.history.epoch) == 4
+
+
+def test_early_stopping_goes_back_to_the_best_epoch_where_it_does_not_stop():
+    assert number(fit("val_loss", [0.9, 0.5, 0.6], callbacks.early_stopping(patience=9))) == 2
+
+
+def test_epoch_line_prints_one_line_an_epoch_with_validation(capsys):
+    fit("accuracy", [0.25, 0.5], callbacks.EpochLine(), validation_data=(INPUTS + 1, TARGETS))
+    lines = capsys.readouterr().out.splitlines()
+    pattern = (
+        r"epoch  {}/2    *\d+\.\d s   accuracy {}   loss \d\.\d{{3}}   val_accuracy \d\.\d{{3}}   val_loss \d\.\d{{3}}"
+    )
+    assert len(lines) == 2
+    for line, epoch, accuracy in zip(lines, (1, 2), ("0.250", "0.500"), strict=True):
+        assert re.fullmatch(pattern.format(epoch, accuracy), line), line
+
+
+def test_epoch_line_leaves_out_the_learning_rate(capsys):
+    fit("learning_rate", [0.125], callbacks.EpochLine())
+    assert "0.125" not in capsys.readouterr().out

@@ -1,0 +1,174 @@
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from helpers import config
+
+
+@pytest.mark.parametrize("lesson", config.LESSONS)
+@pytest.mark.parametrize("run", config.RUNS)
+def test_run_is_chosen_by_argument(lesson, run):
+    chosen = config.settings(lesson, run)
+    assert (chosen.lesson, chosen.run) == (lesson, run)
+    assert chosen.backbone in config.BACKBONES
+
+
+@pytest.mark.parametrize("run", config.RUNS)
+def test_run_is_chosen_by_course_run(monkeypatch, run):
+    monkeypatch.setenv("COURSE_RUN", run)
+    assert config.settings("01") == config.settings("01", run)
+
+
+def test_argument_wins_over_course_run(monkeypatch):
+    monkeypatch.setenv("COURSE_RUN", "full")
+    assert config.settings("01", "sample").run == "sample"
+
+
+@pytest.mark.parametrize(("gpus", "run"), [([], "sample"), (["GPU:0"], "full")])
+def test_hardware_chooses_the_run_where_nobody_does(monkeypatch, gpus, run):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else ["CPU:0"])
+    assert config.settings("01").run == run
+
+
+def test_sample_and_full_run_differ_where_they_should():
+    sample, full = config.settings("02", "sample"), config.settings("02", "full")
+    assert sample.backbone == "efficientnet-lite0"  # the only one whose weights need no network
+    assert full.backbone == "EfficientNetB0"
+    assert sample.image_size < full.image_size == 224
+    assert sample.hub_models == {}
+    assert len(full.hub_models) == 3
+    assert all(handle.startswith("https://") for handle in full.hub_models.values())
+
+
+def test_lesson_01_repeats_its_experiment_with_three_seeds():
+    assert config.settings("01", "sample").seeds == config.settings("01", "full").seeds == (0, 1, 2)
+
+
+def test_unknown_lesson_lists_the_lessons():
+    with pytest.raises(ValueError, match=r"lesson '99': choose from 01, 02"):
+        config.settings("99", "sample")
+
+
+def test_unknown_run_lists_the_runs():
+    with pytest.raises(ValueError, match=r"run 'fast': choose from sample, full"):
+        config.settings("01", "fast")
+
+
+def test_unknown_course_run_lists_the_runs(monkeypatch):
+    monkeypatch.setenv("COURSE_RUN", "Sample")
+    with pytest.raises(ValueError, match=r"run 'Sample': choose from sample, full"):
+        config.settings("01")
+
+
+def test_unknown_course_backbone_lists_the_backbones(monkeypatch):
+    monkeypatch.setenv("COURSE_BACKBONE", "resnet50")
+    with pytest.raises(ValueError, match="backbone 'resnet50'") as error:
+        config.settings("01", "sample")
+    assert all(name in str(error.value) for name in config.BACKBONES)
+
+
+def test_course_backbone_replaces_the_backbone_and_the_hub_models(monkeypatch):
+    monkeypatch.setenv("COURSE_BACKBONE", "VGG16")
+    chosen = config.settings("02", "full")
+    assert chosen.backbone == "VGG16"
+    assert chosen.hub_models == {}
+    monkeypatch.delenv("COURSE_BACKBONE")
+    assert len(config.settings("02", "full").hub_models) == 3  # the lesson's own numbers are not changed
+
+
+def test_settings_are_shown_one_a_line_without_empty_ones():
+    shown = repr(config.settings("01", "sample")).splitlines()
+    assert "dataset       food10" in shown
+    assert not any(line.startswith("hub_models") for line in shown)
+    assert "hub_models" in repr(config.settings("02", "full"))
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        config.settings("01", "sample").epochs = 1
+
+
+def test_no_course_data_means_no_data_folder(monkeypatch):
+    assert config.data_folder() is None
+    monkeypatch.setenv("COURSE_DATA", "")
+    assert config.data_folder() is None
+
+
+def test_absolute_course_data_is_taken_as_it_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    assert config.data_folder() == tmp_path.resolve()
+
+
+def test_relative_course_data_counts_from_the_project_not_from_the_working_directory(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COURSE_DATA", "data/samples")
+    assert config.data_folder() == config.SAMPLES.resolve()
+
+
+def test_course_data_starts_at_the_home_folder_where_it_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "sets").mkdir()
+    monkeypatch.setenv("COURSE_DATA", "~/sets")
+    assert config.data_folder() == (tmp_path / "sets").resolve()
+
+
+@pytest.mark.parametrize("kind", ["missing", "a file"])
+def test_course_data_that_is_no_folder_gives_one_clear_sentence(monkeypatch, tmp_path, kind):
+    named = tmp_path / "nowhere"
+    if kind == "a file":
+        named.touch()
+    monkeypatch.setenv("COURSE_DATA", str(named))
+    with pytest.raises(ValueError, match=r"COURSE_DATA names .*nowhere, which is not a folder") as error:
+        config.data_folder()
+    assert "\n" not in str(error.value)
+
+
+def test_folders_lie_in_the_project():
+    assert (config.ROOT / "data" / "datasets.toml").is_file()
+    for folder in (config.SAMPLES, config.DOWNLOADS, config.RESULTS, config.CACHE, config.LOGS):
+        assert config.ROOT in folder.parents
+
+
+def test_project_is_found_above_the_notebook_where_the_package_is_installed_elsewhere(monkeypatch, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "datasets.toml").touch()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(config, "__file__", str(tmp_path / "site-packages" / "helpers" / "config.py"))
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert config._project_root() == tmp_path
+
+
+@pytest.mark.parametrize("module", ["config", "downloads", "evaluation", "plotting"])
+def test_module_does_not_import_tensorflow(run_python, module):
+    code = f"import sys; from helpers import {module}; print(sorted({{'tensorflow', 'keras'}} & set(sys.modules)))"
+    assert run_python(code) == "[]"
+
+
+def test_importing_the_package_imports_nothing_heavy_and_is_instant(run_python):
+    code = (
+        "import sys, time; start = time.perf_counter(); import helpers; seconds = time.perf_counter() - start; "
+        "print(seconds, *sorted({'tensorflow', 'keras', 'numpy', 'matplotlib'} & set(sys.modules)))"
+    )
+    seconds, *heavy = min((run_python(code).split() for _ in range(3)), key=lambda printed: float(printed[0]))
+    assert heavy == []
+    assert float(seconds) <= 0.3  # what a learner does not notice; it is about a millisecond
+
+
+def test_settings_of_a_chosen_run_do_not_start_tensorflow(run_python):
+    code = (
+        "import sys; from helpers import config; config.settings('02', 'full'); config.data_folder(); "
+        "print('tensorflow' in sys.modules)"
+    )
+    assert run_python(code, cwd=Path(__file__).parent) == "False"
+
+
+def test_tensorflow_starts_without_its_log_and_errors_are_shown_again_afterwards(run_python, tmp_path):
+    code = (
+        "import os, sys; from helpers import config; log = open(sys.argv[1], 'w'); os.dup2(log.fileno(), 2)\n"
+        "config.quiet_tensorflow()\n"
+        "print('shown again', file=sys.stderr, flush=True); print('tensorflow' in sys.modules)"
+    )
+    assert run_python(code, tmp_path / "log") == "True"
+    assert (tmp_path / "log").read_text() == "shown again\n"

@@ -1,0 +1,164 @@
+import json
+
+import numpy as np
+import pytest
+
+from helpers import evaluation
+from helpers.evaluation import Proportion
+
+
+@pytest.mark.parametrize(
+    ("correct", "total", "low", "high"),
+    [  # Wilson's intervals worked out by hand from p, n and z = 1.96
+        (8, 10, 0.490, 0.943),
+        (5, 10, 0.237, 0.763),
+        (0, 10, 0.000, 0.278),
+        (10, 10, 0.722, 1.000),
+        (150, 200, 0.686, 0.805),
+    ],
+)
+def test_wilson_interval_has_its_known_values(correct, total, low, high):
+    # the values above have three decimals
+    assert Proportion(correct, total).interval == pytest.approx((low, high), abs=0.0006)
+
+
+def test_wilson_interval_of_a_perfect_score_is_not_a_point():
+    low, high = Proportion(20, 20).interval
+    assert low == pytest.approx(20 / (20 + 1.96**2), abs=1e-5)  # the formula with p = 1
+    assert high == pytest.approx(1.0, abs=1e-12)  # rounding
+
+
+def test_wilson_interval_of_no_hit_starts_at_zero():
+    assert Proportion(0, 7).interval[0] == pytest.approx(0.0, abs=1e-12)  # rounding
+
+
+def test_wilson_interval_narrows_with_more_images():
+    widths = [np.diff(Proportion(n // 2, n).interval)[0] for n in (10, 100, 1000)]
+    assert widths[0] > 2 * widths[1] > 4 * widths[2]
+
+
+def test_proportion_is_shown_with_its_interval_and_counts():
+    assert str(Proportion(8, 10)) == "80.0% (95 % interval 49.0% to 94.3%, 8 of 10)"
+
+
+@pytest.mark.parametrize(("correct", "total"), [(1, 0), (0, 0), (-1, 3), (4, 3)])
+def test_impossible_proportion_is_refused(correct, total):
+    with pytest.raises(ValueError, match=f"{correct} of {total} is no proportion"):
+        Proportion(correct, total)
+
+
+# six images of classes a, b, c and a class d that no image has; the third and the last are wrong
+LABELS = np.array([0, 0, 1, 1, 2, 2])
+PROBABILITIES = np.array(
+    [
+        [0.7, 0.1, 0.1, 0.1],
+        [0.6, 0.2, 0.1, 0.1],
+        [0.5, 0.3, 0.1, 0.1],
+        [0.1, 0.8, 0.1, 0.0],
+        [0.0, 0.0, 0.9, 0.1],
+        [0.9, 0.0, 0.1, 0.0],
+    ]
+)
+
+
+def test_accuracy_counts_the_hits_of_the_most_probable_class():
+    assert evaluation.accuracy(LABELS, PROBABILITIES) == Proportion(4, 6)
+
+
+def test_accuracy_takes_lists_and_logits():
+    assert evaluation.accuracy([1, 0], [[-3.0, 4.0], [-1.0, 2.0]]) == Proportion(1, 2)
+
+
+def test_confusion_has_true_classes_in_rows_and_keeps_absent_ones():
+    counts = evaluation.confusion(LABELS, PROBABILITIES)
+    assert counts.tolist() == [[2, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_report_has_rates_of_each_class_and_their_mean():
+    table = evaluation.report(LABELS, PROBABILITIES, ("a", "b", "c", "d"))
+    assert list(table.columns) == ["precision", "recall", "F1", "images"]
+    assert table.loc["a"].tolist() == [0.5, 1.0, 0.667, 2]
+    assert table.loc["b"].tolist() == [1.0, 0.5, 0.667, 2]
+    assert table.loc["d"].tolist() == [0.0, 0.0, 0.0, 0]
+    assert table.loc["mean"].tolist() == [0.625, 0.5, 0.5, 6]
+
+
+def test_most_confident_mistakes_come_surest_first():
+    assert evaluation.most_confident_mistakes(LABELS, PROBABILITIES).tolist() == [5, 2]
+
+
+def test_most_confident_mistakes_are_at_most_as_many_as_asked_for():
+    assert evaluation.most_confident_mistakes(LABELS, PROBABILITIES, most=1).tolist() == [5]
+
+
+def test_no_mistakes_give_an_empty_result():
+    assert evaluation.most_confident_mistakes(LABELS[:2], PROBABILITIES[:2]).tolist() == []
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        evaluation.accuracy,
+        evaluation.confusion,
+        evaluation.most_confident_mistakes,
+        lambda labels, probabilities: evaluation.report(labels, probabilities, "abcd"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("labels", "probabilities"),
+    [(LABELS[:5], PROBABILITIES), (LABELS[:4], PROBABILITIES[0]), (PROBABILITIES, PROBABILITIES)],
+)
+def test_labels_and_probabilities_that_do_not_belong_together_are_refused(function, labels, probabilities):
+    with pytest.raises(ValueError, match="do not belong together") as error:
+        function(labels, probabilities)
+    assert str(labels.shape) in str(error.value)
+    assert str(probabilities.shape) in str(error.value)
+
+
+def test_curves_are_read_in_speed_gap_and_plateau():
+    history = {"accuracy": [0.40, 0.70, 0.90, 0.95], "val_accuracy": [0.40, 0.73, 0.80, 0.78]}
+    speed, gap, plateau = evaluation.read_curves(history).splitlines()
+    assert speed == "Speed: after epoch 2 of 4, validation accuracy had nine tenths of its best value, 80.0%."
+    assert gap == "Gap: at the end training accuracy is 95.0%, validation accuracy 78.0%: +17.0 points."
+    assert plateau == "Plateau: validation accuracy changed by -2.0 points in the last epoch; it no longer rises."
+
+
+def test_curves_that_still_rise_are_said_to():
+    history = {"accuracy": [0.2, 0.3], "val_accuracy": [0.4, 0.5]}
+    text = evaluation.read_curves(history)
+    assert "+10.0 points in the last epoch; it still rises" in text
+    assert ": -20.0 points." in text  # training below validation
+    assert "after epoch 2 of 2" in text
+
+
+def test_curves_of_one_epoch_show_no_trend():
+    text = evaluation.read_curves({"accuracy": [0.5], "val_accuracy": [0.5]})
+    assert "after epoch 1 of 1" in text
+    assert "rises" not in text.split("Plateau")[-1]
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list[dict]:
+    """What ``display`` was given."""
+    calls = []
+
+    def display(data, raw):
+        assert raw
+        calls.append(data)
+
+    monkeypatch.setattr(evaluation, "display", display)
+    return calls
+
+
+def test_figures_are_shown_to_the_reader_and_handed_over_as_values(shown):
+    evaluation.show_figures(test_accuracy=0.75, images=200, note=Proportion(8, 10))
+    (data,) = shown
+    assert set(data) == {"text/plain", "application/vnd.transfer-learning-course.figures+json"}
+    assert data[evaluation.FIGURES_MIME_TYPE] == {"test_accuracy": 0.75, "images": 200, "note": str(Proportion(8, 10))}
+    assert data["text/plain"].splitlines()[:2] == ["test accuracy: 0.75", "images: 200"]
+
+
+@pytest.mark.parametrize("value", [np.int64(5), np.float32(0.5), np.float64(0.5), 3, 0.25])
+def test_numbers_of_numpy_are_handed_over_as_numbers(shown, value):
+    evaluation.show_figures(value=value)
+    assert json.loads(json.dumps(shown[0][evaluation.FIGURES_MIME_TYPE])) == {"value": value}

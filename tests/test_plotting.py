@@ -1,0 +1,185 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+
+from helpers import plotting
+
+HISTORY = {
+    "accuracy": [0.5, 0.7, 0.8],
+    "val_accuracy": [0.4, 0.6, 0.65],
+    "loss": [2.0, 1.0, 0.5],
+    "val_loss": [2.1, 1.5, 1.4],
+}
+
+
+@pytest.fixture(autouse=True)
+def never_shown(monkeypatch):
+    monkeypatch.setattr(plt, "show", lambda *_, **__: pytest.fail("plt.show was called"))
+
+
+@pytest.fixture
+def images(rng):
+    return rng.integers(0, 256, size=(5, 8, 8, 3), dtype=np.uint8)
+
+
+def legend_texts(axes: Axes) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def line(axes: Axes, label: str):
+    return next(found for found in axes.get_lines() if found.get_label() == label)
+
+
+def container(axes: Axes, label: str):
+    return next(found for found in axes.containers if found.get_label() == label)
+
+
+def test_image_grid_shows_each_image_with_its_title(images):
+    axes = plotting.image_grid(images, titles=list("abcde"), columns=3)
+    assert [a.get_title() for a in axes] == list("abcde")
+    for a, image in zip(axes, images, strict=True):
+        np.testing.assert_array_equal(a.get_images()[0].get_array(), image)
+    assert len(axes[0].figure.axes) == 6  # two rows of three, the last place empty
+    assert not any(a.axison for a in axes[0].figure.axes)
+
+
+def test_image_grid_needs_no_titles(images):
+    assert [a.get_title() for a in plotting.image_grid(images)] == [""] * 5
+
+
+def test_image_grid_takes_floats_and_clips_what_is_out_of_range():
+    image = np.array([[[-5.0, 100.4, 300.0]]])
+    (axes,) = plotting.image_grid(image[None], columns=1)
+    np.testing.assert_array_equal(axes.get_images()[0].get_array(), [[[0, 100, 255]]])
+
+
+def test_image_grid_colours_titles_as_told(images):
+    axes = plotting.image_grid(images[:2], ["a", "b"], colours=["#112233", "#445566"])
+    assert [to_hex(a.title.get_color()) for a in axes] == ["#112233", "#445566"]
+
+
+def test_predictions_are_blue_where_right_and_vermilion_with_the_truth_where_wrong(images):
+    probabilities = np.array([[0.9, 0.1], [0.736, 0.264]])
+    right, wrong = plotting.predictions(images[:2], np.array([0, 1]), probabilities, ["cat", "dog"])
+    assert right.get_title() == "cat 90%"
+    assert to_hex(right.title.get_color()) == plotting.BLUE.lower()
+    assert wrong.get_title() == "cat 74%\nis dog"
+    assert to_hex(wrong.title.get_color()) == plotting.VERMILION.lower()
+
+
+def test_learning_curves_show_training_and_validation_of_each_epoch():
+    both = plotting.learning_curves(HISTORY, title="Head only")
+    for axes, name in zip(both, ("accuracy", "loss"), strict=True):
+        for label, key in (("training", name), ("validation", f"val_{name}")):
+            assert line(axes, label).get_xdata().tolist() == [1, 2, 3]
+            assert list(line(axes, label).get_ydata()) == HISTORY[key]
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", name)
+        assert axes.get_xticks().tolist() == [1, 2, 3]
+        assert axes.get_ylim()[0] == 0
+        assert legend_texts(axes) == ["training", "validation"]
+        assert line(axes, "training").get_color() != line(axes, "validation").get_color()
+    assert both[0].get_ylim()[1] == pytest.approx(1.02)
+    assert both[0].figure.get_suptitle() == "Head only"
+
+
+def test_learning_curves_without_validation_show_training_alone():
+    both = plotting.learning_curves({"accuracy": [0.5], "loss": [1.0]})
+    assert [legend_texts(axes) for axes in both] == [["training"], ["training"]]
+
+
+def test_long_training_has_few_ticks():
+    axes, _ = plotting.learning_curves({"accuracy": [0.5] * 95, "loss": [1.0] * 95})
+    assert 5 <= len(axes.get_xticks()) <= 12
+
+
+def test_compare_runs_draws_one_metric_of_each_run_and_guessing():
+    histories = {"frozen": HISTORY, "scratch": {"val_accuracy": [0.1, 0.2]}}
+    axes = plotting.compare_runs(histories, chance=0.1)
+    assert isinstance(axes, Axes)
+    assert list(line(axes, "frozen").get_ydata()) == HISTORY["val_accuracy"]
+    assert list(line(axes, "scratch").get_ydata()) == [0.1, 0.2]
+    assert line(axes, "frozen").get_color() != line(axes, "scratch").get_color()
+    assert set(line(axes, "guessing, 10%").get_ydata()) == {0.1}
+    assert legend_texts(axes) == ["frozen", "scratch", "guessing, 10%"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "validation accuracy")
+    assert axes.get_xticks().tolist() == [1, 2, 3]
+    assert axes.get_ylim() == pytest.approx((0, 1.02))
+
+
+def test_compare_runs_takes_another_metric_and_given_axes():
+    _, given = plt.subplots()
+    axes = plotting.compare_runs({"frozen": HISTORY}, metric="loss", axes=given)
+    assert axes is given
+    assert axes.get_ylabel() == "loss"
+    assert axes.get_ylim()[1] > 1.02
+    assert legend_texts(axes) == ["frozen"]
+
+
+ACCURACIES = {"frozen": np.array([[0.6, 0.8], [0.7, 0.9], [0.8, 0.9]]), "scratch": [[0.1, 0.3], [0.2, 0.3], [0.3, 0.6]]}
+
+
+def test_accuracy_against_images_shows_the_mean_over_seeds_with_bars_from_smallest_to_largest():
+    axes = plotting.accuracy_against_images([5, 40], ACCURACIES, chance=0.1)
+    for name, values in ACCURACIES.items():
+        values = np.asarray(values)
+        drawn, _, (bars,) = container(axes, name)
+        np.testing.assert_allclose(drawn.get_ydata(), values.mean(axis=0))
+        ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+        np.testing.assert_allclose(ends[:, 0], values.min(axis=0))
+        np.testing.assert_allclose(ends[:, 1], values.max(axis=0))
+        # bars stand beside each other, near the number they belong to
+        np.testing.assert_allclose(drawn.get_xdata(), [5, 40], rtol=0.05)
+    assert not np.allclose(container(axes, "frozen")[0].get_xdata(), container(axes, "scratch")[0].get_xdata())
+    assert set(line(axes, "guessing, 10%").get_ydata()) == {0.1}
+
+
+def test_accuracy_against_images_labels_the_numbers_of_images_on_a_logarithmic_axis():
+    axes = plotting.accuracy_against_images([5, 40], ACCURACIES, chance=0.1)
+    assert axes.get_xscale() == "log"
+    assert axes.get_xticks().tolist() == [5, 40]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["5", "40"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("training images per class", "test accuracy")
+    assert axes.get_ylim() == pytest.approx((0, 1.02))
+    assert set(legend_texts(axes)) == {"frozen", "scratch", "guessing, 10%"}
+
+
+def test_accuracy_against_images_draws_where_told():
+    _, given = plt.subplots()
+    assert plotting.accuracy_against_images([5, 40], ACCURACIES, chance=0.1, axes=given) is given
+
+
+def test_confusion_matrix_shows_counts_and_shades_by_the_share_of_the_row():
+    axes = plotting.confusion_matrix([[8, 2, 0], [0, 1, 0], [0, 0, 0]], ["ice_cream", "pizza", "ramen"])
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == ["8", "2", "", "", "1", "", "", "", ""]
+    shares = np.asarray(axes.collections[0].get_array()).reshape(3, 3)
+    np.testing.assert_allclose(shares, [[0.8, 0.2, 0], [0, 1, 0], [0, 0, 0]])
+    assert axes.collections[0].get_clim() == (0, 1)
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [label.get_text() for label in labels] == ["ice cream", "pizza", "ramen"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+
+
+def test_confusion_matrix_draws_where_told():
+    _, given = plt.subplots()
+    assert plotting.confusion_matrix(np.eye(2, dtype=int), ["a", "b"], axes=given) is given
+
+
+def test_feature_maps_show_the_most_varied_channels_one_row_a_layer(rng):
+    activations = rng.normal(size=(6, 6, 4)) * [1, 10, 0.1, 5]
+    grid = plotting.feature_maps({"first layer": activations, "second layer": activations[..., :1]}, columns=2)
+    assert grid.shape == (2, 2)
+    for axes, channel in zip(grid[0], (1, 3), strict=True):
+        np.testing.assert_array_equal(axes.get_images()[0].get_array(), activations[..., channel])
+    assert len(grid[1, 1].get_images()) == 0  # a layer of one channel leaves the place empty
+    assert not any(axes.axison for axes in grid.flat)
+    assert [row[0].get_title(loc="left") for row in grid] == ["first layer", "second layer"]
+
+
+def test_curves_beyond_the_number_of_colours_start_over():
+    histories = {str(i): HISTORY for i in range(len(plotting.COLOURS) + 1)}
+    axes = plotting.compare_runs(histories)
+    drawn = [found.get_color() for found in axes.get_lines()]
+    assert drawn == [*plotting.COLOURS, plotting.COLOURS[0]]

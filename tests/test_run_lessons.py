@@ -1,0 +1,282 @@
+"""tools/run_lessons.py on tiny made-up lessons."""
+
+import importlib.util
+import io
+import json
+import os
+import sys
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from helpers import config
+from helpers.evaluation import FIGURES_MIME_TYPE
+
+SHOW_FIGURES = "from IPython.display import display\n" + (
+    f"display({{{FIGURES_MIME_TYPE!r}: dict(test_accuracy=0.8125, images=40)}}, raw=True)"
+)
+A_MACHINES_PATH = "/" + "home/ada/course"
+
+
+def load_tool():
+    spec = importlib.util.spec_from_file_location("run_lessons", config.ROOT / "tools" / "run_lessons.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+tool = load_tool()
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(tool, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(tool, "EXECUTED", tmp_path / "build" / "lessons")
+    monkeypatch.setattr(tool, "RESULTS", tmp_path / "results")
+    monkeypatch.setenv("COURSE_RUN", "sample")
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
+    monkeypatch.delenv("COURSE_BACKBONE", raising=False)
+    monkeypatch.delenv("COURSE_DATA", raising=False)
+    tool.NOTEBOOKS.mkdir()
+    return tmp_path
+
+
+def notebook_of(*sources):
+    cells = [v4.new_code_cell(source) for source in sources]
+    return v4.new_notebook(cells=[v4.new_markdown_cell("# Title"), *cells])
+
+
+def write_lesson(*sources, name="01_made_up.ipynb"):
+    path = tool.NOTEBOOKS / name
+    nbformat.write(notebook_of(*sources), path)
+    return path
+
+
+def executed_notebook(*outputs):
+    notebook = notebook_of("x")
+    notebook.cells[1].outputs = list(outputs)
+    return notebook
+
+
+def outcome_of(path, notebook, figures=None):
+    return tool.Outcome(path=path, notebook=notebook, seconds=1.6, error=None, figures=figures or {})
+
+
+# Running
+
+
+def test_lessons_that_pass_and_fail_are_told_apart_in_table_and_exit_code(folders, capsys):
+    failing = write_lesson(
+        "1 + 1", "", "raise ValueError('no such\\nclass')", "print('after')", name="01_failing.ipynb"
+    )
+    write_lesson("import os; print(os.environ['COURSE_RUN'], os.getcwd())", SHOW_FIGURES, name="02_passing.ipynb")
+    notebook = nbformat.read(failing, as_version=4)
+    notebook.cells[4].outputs = [stream("of an earlier run")]
+    nbformat.write(notebook, failing)
+    before = failing.read_bytes()
+    assert tool.main([]) == 1
+    shown = capsys.readouterr()
+    heading, failed, passed = shown.out.splitlines()
+    assert heading.split() == ["lesson", "seconds", "result", "main", "figures"]
+    assert "01_failing" in failed
+    assert failed.endswith("failed in cell 2: ValueError: no such class")
+    assert "test accuracy 0.8125; images 40" in passed
+    assert passed.index("passed") == heading.index("result")
+    assert passed.index("test accuracy") == heading.index("main figures")
+    assert "\r" not in shown.err
+    assert [line.split(":")[0] for line in shown.err.splitlines()] == ["01 failing"] * 2 + ["02 passing"] * 2
+    executed = nbformat.read(tool.EXECUTED / "01_failing.ipynb", as_version=4)
+    assert executed.cells[1].outputs[0].data["text/plain"] == "2"
+    assert executed.cells[3].outputs[0].ename == "ValueError"
+    assert executed.cells[4].outputs == []
+    passing = nbformat.read(tool.EXECUTED / "02_passing.ipynb", as_version=4)
+    assert passing.cells[1].outputs[0].text.split() == ["sample", str(tool.NOTEBOOKS)]
+    assert failing.read_bytes() == before
+
+
+def test_one_lesson_with_an_expected_error_is_stored_and_recorded(folders, capsys):
+    path = write_lesson("import json\njson.loads('nothing')", "%matplotlib inline\n2 + 2", SHOW_FIGURES)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].metadata.tags = ["raises-exception"]
+    nbformat.write(notebook, path)
+    write_lesson("raise SystemError", name="02_other.ipynb")
+    assert tool.main(["1", "--store", "--record"]) == 0
+    assert "02_other" not in capsys.readouterr().out
+    stored = nbformat.read(path, as_version=4)
+    assert [cell.execution_count for cell in stored.cells[1:]] == [1, 2, 3]
+    assert [cell.id for cell in stored.cells] == [cell.id for cell in notebook.cells]
+    assert stored.cells[1].metadata == {"tags": ["raises-exception"]}
+    assert stored.cells[1].outputs[0].evalue.startswith("Expecting value")
+    frames = "".join(stored.cells[1].outputs[0].traceback)
+    assert "Cell" in frames
+    assert "decoder.py" not in frames
+    assert set(stored.metadata) == {"kernelspec", "language_info"}
+    assert [p.name for p in (folders / "results").iterdir()] == ["01_sample_efficientnet-lite0.json"]
+    assert sorted(p.name for p in tool.NOTEBOOKS.iterdir()) == ["01_made_up.ipynb", "02_other.ipynb"]
+
+
+def test_a_lesson_whose_kernel_dies_fails_and_the_next_one_runs(folders, capsys):
+    write_lesson("import os; os._exit(1)", name="01_dies.ipynb")
+    write_lesson("1", name="02_lives.ipynb")
+    assert tool.main([]) == 1
+    assert (tool.EXECUTED / "01_dies.log").is_file()
+    _, died, lived = capsys.readouterr().out.splitlines()
+    assert "failed in cell 1: DeadKernelError" in died
+    assert "passed" in lived
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+def test_ctrl_c_stops_all_lessons(folders):
+    write_lesson(
+        "import os, signal\nos.kill(os.getppid(), signal.SIGINT)\nimport time\ntime.sleep(30)", name="01_a.ipynb"
+    )
+    write_lesson("1", name="02_b.ipynb")
+    with pytest.raises(KeyboardInterrupt):
+        tool.main([])
+    assert sorted(path.name for path in tool.EXECUTED.glob("*.ipynb")) == ["01_a.ipynb"]
+
+
+# Told before anything runs
+
+
+@pytest.fixture
+def nothing_runs(folders, monkeypatch):
+    monkeypatch.setattr(tool, "run_lesson", lambda path: pytest.fail("a lesson ran"))
+    write_lesson("1")
+    write_lesson("1", name="02_b.ipynb")
+
+
+@pytest.mark.usefixtures("nothing_runs")
+def test_unknown_lesson_lists_the_valid_ones():
+    with pytest.raises(SystemExit, match=r"^There is no lesson 7\. Lessons: 01, 02\.$"):
+        tool.main(["7"])
+
+
+@pytest.mark.usefixtures("nothing_runs")
+@pytest.mark.parametrize("variable", ["COURSE_RUN", "COURSE_BACKBONE", "COURSE_DATA"])
+def test_a_bad_environment_is_told_in_one_sentence(monkeypatch, variable):
+    monkeypatch.setenv(variable, "nonsense")
+    with pytest.raises(SystemExit, match="nonsense") as stopped:
+        tool.main([])
+    assert "\n" not in stopped.value.code
+
+
+@pytest.mark.usefixtures("nothing_runs")
+@pytest.mark.parametrize(("variable", "value"), [("COURSE_RUN", "full"), ("COURSE_BACKBONE", "VGG16")])
+def test_only_the_sample_run_is_stored(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit, match="sample run"):
+        tool.main(["--store"])
+
+
+# Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_on_a_terminal_is_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "40")
+    progress = tool.Progress("02 food10", cells=30)
+    progress.cell = 12
+    progress.show()
+    progress.end("failed in cell 12: ValueError: a message longer than the terminal is wide")
+    written = sys.stderr.getvalue()
+    assert "\r02 food10: cell 12 of 30, 0 s" in written
+    assert written.count("\n") == 1
+    assert max(len(part) for part in written.rstrip("\n").split("\r")) < 40
+
+
+# Storing
+
+
+def stream(text, name="stdout"):
+    return v4.new_output("stream", name=name, text=text)
+
+
+def test_cleaned_reduces_metadata_and_keeps_outputs():
+    picture = v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
+    notebook = executed_notebook(v4.new_output("execute_result", {"text/plain": "3"}, execution_count=9), picture)
+    notebook.metadata.update(language_info={"name": "python", "version": "3.11.7"}, widgets={})
+    notebook.cells[1].metadata.update(tags=["setup"], execution={"iopub.execute_input": "now"})
+    clean = tool.cleaned(notebook)
+    assert clean.metadata == {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    assert clean.cells[1].metadata == {"tags": ["setup"]}
+    assert clean.cells[1].outputs[0].execution_count == clean.cells[1].execution_count == 1
+    assert clean.cells[1].outputs[1] == picture
+    assert notebook.cells[1].outputs[0].execution_count == 9
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (stream("a warning", name="stderr"), "cell 1 wrote to stderr: a warning"),
+        (stream(f"reads\nfrom {A_MACHINES_PATH}"), "cell 1 shows a path"),
+        (v4.new_output("display_data", {"text/plain": f"'{A_MACHINES_PATH}'"}), "cell 1 shows a path"),
+        (v4.new_output("display_data", {"text/plain": f"'{config.ROOT / 'data'}'"}), "cell 1 shows a path"),
+        (v4.new_output("error", ename="OSError", evalue=f"no {A_MACHINES_PATH}"), "cell 1 shows a path"),
+        (stream("\x1b[31m" + A_MACHINES_PATH), "cell 1 shows a path"),
+    ],
+)
+def test_cleaned_refuses(output, reason):
+    with pytest.raises(tool.RefusedError, match=reason):
+        tool.cleaned(executed_notebook(output))
+
+
+@pytest.mark.parametrize("text", ["https://example.org/home/page", "../tmp/x", "data/work/x", "rate 1/2"])
+def test_paths_of_no_machine_are_not_refused(text):
+    tool.cleaned(executed_notebook(stream(text)))
+
+
+def test_a_notebook_too_large_or_edited_meanwhile_is_not_stored(folders):
+    path = write_lesson("x")
+    source = path.read_bytes()
+    large = executed_notebook(v4.new_output("display_data", {"image/png": "A" * tool.MOST_BYTES}))
+    with pytest.raises(tool.RefusedError, match="KB, more than 400"):
+        tool.store(outcome_of(path, large), source)
+    with pytest.raises(tool.RefusedError, match="edited while it ran"):
+        tool.store(outcome_of(path, executed_notebook()), source + b" ")
+    assert path.read_bytes() == source
+    assert os.listdir(tool.NOTEBOOKS) == [path.name]
+
+
+def test_a_refusal_is_told_and_makes_the_exit_code_1(folders, monkeypatch, capsys):
+    path = write_lesson("x")
+    outcome = outcome_of(path, executed_notebook(stream("a warning", name="stderr")))
+    monkeypatch.setattr(tool, "run_lesson", lambda _: outcome)
+    assert tool.main(["--store"]) == 1
+    assert capsys.readouterr().out.startswith(f"{path.name} is not kept: cell 1 wrote to stderr: a warning.\n")
+    outcome.error = "in cell 1: ValueError: no"
+    assert tool.main(["--store"]) == 1
+    assert nbformat.read(path, as_version=4).cells[1].outputs == []
+
+
+# Recording
+
+
+def test_record_holds_the_figures_and_how_they_were_measured(folders, monkeypatch):
+    monkeypatch.setenv("COURSE_BACKBONE", "MobileNetV2")
+    path = tool.record(outcome_of(tool.NOTEBOOKS / "02_b.ipynb", executed_notebook(), {"test_accuracy": 0.8}))
+    assert path == folders / "results" / "02_sample_MobileNetV2.json"
+    text = path.read_text(encoding="utf-8")
+    measured = json.loads(text)
+    assert text == json.dumps(measured, indent=2, sort_keys=True) + "\n"
+    expected = {"lesson": "02", "run": "sample", "dataset": "food10", "backbone": "MobileNetV2", "seconds": 2}
+    assert measured | expected == measured
+    assert measured["figures"] == {"test_accuracy": 0.8}
+    assert set(measured["packages"]) == {"tensorflow", "keras", "numpy"}
+    assert set(measured) == {*expected, "image_size", "figures", "packages", "python", "cpus"}
+
+
+def test_a_lesson_without_figures_is_not_recorded(folders):
+    with pytest.raises(tool.RefusedError, match="no main figures"):
+        tool.record(outcome_of(tool.NOTEBOOKS / "02_b.ipynb", executed_notebook()))
+    assert not (folders / "results").exists()

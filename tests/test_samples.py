@@ -1,0 +1,193 @@
+import collections
+import hashlib
+import importlib.util
+import io
+import tarfile
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from helpers import config, downloads
+
+# set -> pixels, classes, and images a class in train, validation and test
+SAMPLES = {
+    "food10": (160, 10, (40, 15, 20)),
+    "cats_vs_dogs": (160, 2, (60, 25, 50)),
+    "cifar10": (32, 10, (40, 15, 20)),
+    "fruits360": (100, 20, (12, 5, 8)),
+    "beans": (160, 3, (40, 15, 25)),
+}
+SPLITS = ("train", "validation", "test")
+
+
+def sample_files(name: str, split: str = "*") -> list[Path]:
+    return sorted((config.SAMPLES / name).glob(f"{split}/*/*.jpg"))
+
+
+def test_these_are_all_the_samples_there_are():
+    assert {f.name for f in config.SAMPLES.iterdir()} == set(SAMPLES)
+    files = [f for f in config.SAMPLES.rglob("*") if f.is_file()]
+    assert len(files) == sum(len(sample_files(name)) for name in SAMPLES)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_class_has_the_same_number_of_images_in_each_split(name):
+    _, n_classes, counts = SAMPLES[name]
+    for split, count in zip(SPLITS, counts, strict=True):
+        found = collections.Counter(file.parent.name for file in sample_files(name, split))
+        assert len(found) == n_classes
+        assert set(found.values()) == {count}
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLES if "classes" in downloads.describe(name)])
+def test_classes_are_those_of_the_real_data_set(name):
+    for split in SPLITS:
+        folders = sorted(f.name for f in (config.SAMPLES / name / split).iterdir())
+        assert folders == downloads.describe(name)["classes"]
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_split_is_drawn_by_other_artists(name):
+    artists = [{file.stem.split("_", 1)[1] for file in sample_files(name, split)} for split in SPLITS]
+    assert len(artists[0]) > 1
+    assert all(artists)
+    assert len(set.union(*artists)) == sum(map(len, artists))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_no_image_is_there_twice(name):
+    files = sample_files(name)
+    hashes = collections.Counter(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    assert len(files) > 0
+    assert max(hashes.values()) == 1
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_image_decodes_to_rgb_of_the_sets_size(name):
+    pixels = SAMPLES[name][0]
+    for file in sample_files(name):
+        with Image.open(file) as image:
+            image.load()
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (pixels, pixels)), file
+
+
+def test_samples_take_at_most_10_megabytes():
+    assert sum(file.stat().st_size for name in SAMPLES for file in sample_files(name)) <= 10e6
+
+
+# --- the tool that draws them
+
+
+@pytest.fixture(scope="module")
+def tool() -> types.ModuleType:
+    pytest.importorskip("resvg_py")
+    spec = importlib.util.spec_from_file_location("make_samples", config.ROOT / "tools" / "make_samples.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def glyph() -> Image.Image:
+    """A drawing to stand in for an artist's: a red disc on nothing."""
+    image = Image.new("RGBA", (256, 256), (0, 0, 0, 0))
+    ImageDraw.Draw(image).ellipse([20, 20, 236, 236], fill=(220, 40, 40, 255))
+    return image
+
+
+def test_the_tool_describes_the_samples_that_are_there(tool):
+    described = {
+        name: (spec["pixels"], len(spec["classes"]), tuple(spec["counts"][split] for split in SPLITS))
+        for name, spec in tool.SETS.items()
+    }
+    assert described == SAMPLES
+    for name in SAMPLES:
+        for split in SPLITS:
+            artists = {file.stem.split("_", 1)[1] for file in sample_files(name, split)}
+            assert artists <= set(tool.SPLIT_ARTISTS[split])
+    assert set().union(*tool.SPLIT_ARTISTS.values()) == set(tool.ARTISTS)
+
+
+@pytest.mark.parametrize("label", ["bean_rust", "angular_leaf_spot", "healthy"])
+def test_scene_depends_on_the_seed_alone(tool, glyph, label):
+    first, again, other = (
+        np.asarray(tool.leaf_scene(glyph, np.random.default_rng(seed), 64, label)) for seed in (1, 1, 2)
+    )
+    assert first.shape == (64, 64, 3)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_lesions_alone_tell_a_sick_leaf_from_a_healthy_one(tool, glyph):
+    before = glyph.tobytes()
+    # the drawing of lesions comes before the background's, so ask for the leaf's own colour: less of it is left
+    shares = {}
+    for label in ("healthy", "bean_rust", "angular_leaf_spot"):
+        scenes = [np.asarray(tool.leaf_scene(glyph, np.random.default_rng(s), 64, label)).astype(int) for s in range(5)]
+        shares[label] = np.mean([(np.abs(scene - [220, 40, 40]).max(axis=-1) < 12).mean() for scene in scenes])
+    assert shares["bean_rust"] < 0.98 * shares["healthy"]
+    assert shares["angular_leaf_spot"] < 0.98 * shares["healthy"]
+    assert glyph.tobytes() == before
+
+
+@pytest.mark.parametrize("scene", ["table", "portrait", "white", "leaf"])
+def test_set_is_drawn_the_same_every_time_and_no_image_twice(tool, glyph, monkeypatch, tmp_path, scene):
+    spec = {
+        "pixels": 40,
+        "scene": scene,
+        "counts": {"train": 4, "validation": 1, "test": 1},
+        "classes": {"a": {"x": "thing"}, "b": {"x": "thing"}},
+    }
+    monkeypatch.setattr(tool, "SETS", {"tiny": spec})
+    glyphs = {artist: {"thing": glyph} for artist in tool.ARTISTS}
+    sizes = [tool.make_set("tiny", glyphs, tmp_path / run) for run in ("first", "second")]
+    files = [
+        {f.relative_to(tmp_path / run).as_posix(): f.read_bytes() for f in (tmp_path / run).rglob("*.jpg")}
+        for run in ("first", "second")
+    ]
+    assert files[0] == files[1]
+    assert len(set(files[0].values())) == len(files[0]) == 12
+    assert sizes == [sum(map(len, files[0].values()))] * 2
+    assert {f"tiny/train/a/{n}.jpg" for n in ("000_noto", "001_noto-v1", "002_twemoji", "003_noto")} <= set(files[0])
+
+
+def test_drawing_that_an_artist_has_not_made_is_left_out(tool, glyph, monkeypatch, tmp_path):
+    counts = {"train": 3, "validation": 1, "test": 1}
+    spec = {"pixels": 40, "scene": "white", "counts": counts, "classes": {"a": {"x": "thing"}}}
+    monkeypatch.setattr(tool, "SETS", {"tiny": spec})
+    glyphs = {artist: {"thing": glyph} for artist in tool.ARTISTS}
+    glyphs["noto"] = {}
+    tool.make_set("tiny", glyphs, tmp_path)
+    names = sorted(f.name for f in (tmp_path / "tiny" / "train" / "a").iterdir())
+    assert names == ["000_noto-v1.jpg", "001_twemoji.jpg", "002_noto-v1.jpg"]
+
+
+@pytest.fixture
+def npm(tool, monkeypatch, tmp_path):
+    """Stands in for npm: every package is one small archive."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("package/icons.json"))
+
+    def pack(command, **_):
+        (tmp_path / "artwork" / "noto.tgz").write_bytes(buffer.getvalue())
+        return types.SimpleNamespace(stdout="noto.tgz\n")
+
+    monkeypatch.setattr(tool, "ARTWORK", tmp_path / "artwork")
+    monkeypatch.setattr(tool.subprocess, "run", pack)
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def test_artwork_is_unpacked_where_its_hash_is_the_expected_one(tool, npm, monkeypatch, tmp_path):
+    monkeypatch.setitem(tool.ARTISTS, "noto", ("@iconify-json/noto", "1.2.9", npm))
+    assert tool.fetch_artwork("noto") == tmp_path / "artwork" / "noto" / "package"
+    assert (tmp_path / "artwork" / "noto" / "package" / "icons.json").is_file()
+
+
+def test_artwork_that_has_changed_is_refused(tool, npm, tmp_path):
+    with pytest.raises(ValueError, match=r"noto\.tgz has sha256 .*: the artwork has changed"):
+        tool.fetch_artwork("noto")
+    assert not (tmp_path / "artwork" / "noto").exists()

@@ -1,0 +1,339 @@
+"""Run every lesson, or one, in a fresh kernel, and end with a table of times, results and main figures.
+
+python tools/run_lessons.py [LESSON] [--store] [--record]
+
+``COURSE_RUN``, ``COURSE_DATA`` and ``COURSE_BACKBONE`` choose the run, as in the lessons themselves. The executed
+copies, those of failed lessons too, and what the kernels logged are written to ``build/lessons/``.
+"""
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import sys
+import textwrap
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import IO
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from PIL import Image
+
+from helpers import config
+from helpers.evaluation import FIGURES_MIME_TYPE
+
+NOTEBOOKS = config.ROOT / "notebooks"
+EXECUTED = config.BUILD / "lessons"
+RESULTS = config.RESULTS
+MOST_BYTES = 400 * 1000  # of a stored notebook
+LARGE_PICTURE = 60_000  # bytes; larger ones are stored with 256 colours
+_MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:root|home|tmp|work|Users)/|[A-Za-z]:\\+Users")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class RefusedError(Exception):
+    """A lesson's outputs are not to be stored or recorded; the message says why."""
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What became of one lesson: its executed notebook, seconds, error (None if it passed) and main figures."""
+
+    path: Path
+    notebook: nbformat.NotebookNode
+    seconds: float
+    error: str | None
+    figures: dict
+
+    @property
+    def result(self) -> str:
+        """``passed``, or where and why it failed."""
+        return "passed" if self.error is None else f"failed {self.error}"
+
+
+class Progress:
+    """One updating line on a terminal; without one, a line where a lesson starts and where it ends."""
+
+    def __init__(self, title: str, cells: int):
+        self.title, self.cells, self.cell, self.start = title, cells, 0, time.monotonic()
+        self.on_terminal = sys.stderr.isatty()
+        if not self.on_terminal:
+            print(f"{title}: started, {cells} cells", file=sys.stderr, flush=True)
+
+    @property
+    def seconds(self) -> float:
+        """Time since the lesson's start."""
+        return time.monotonic() - self.start
+
+    def show(self) -> None:
+        """Bring the terminal's line up to date."""
+        if self.on_terminal:
+            self._write(f"{self.title}: cell {self.cell} of {self.cells}, {self.seconds:.0f} s")
+
+    def end(self, result: str) -> None:
+        """Write the last line."""
+        line = f"{self.title}: {result}, {self.seconds:.0f} s"
+        if self.on_terminal:
+            self._write(line)
+        print("" if self.on_terminal else line, file=sys.stderr, flush=True)
+
+    def _write(self, line: str) -> None:
+        room = shutil.get_terminal_size().columns - 1
+        print("\r" + line[:room].ljust(room), end="", file=sys.stderr, flush=True)
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """The code cells that hold code, in order: cell number n is the one that shows ``[n]``."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def lessons(number: str | None = None) -> list[Path]:
+    """Paths of all lessons, or of the one with this number; exits with a sentence if there is none."""
+    paths = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    chosen = [path for path in paths if number is None or path.name[:2] == number.zfill(2)]
+    if not chosen:
+        valid = ", ".join(path.name[:2] for path in paths) or f"none in {NOTEBOOKS}"
+        sys.exit(f"There is no lesson {number or 'to run'}. Lessons: {valid}.")
+    return chosen
+
+
+def run_lesson(path: Path) -> Outcome:
+    """Execute one lesson in a fresh kernel; write the executed copy and the kernel's log to ``build/lessons/``."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in code_cells(notebook):  # no output of an earlier run is taken for one of this run
+        cell.outputs, cell.execution_count = [], None
+    progress = Progress(path.stem.replace("_", " "), len(code_cells(notebook)))
+    error = None
+    EXECUTED.mkdir(parents=True, exist_ok=True)
+    try:
+        with (EXECUTED / f"{path.stem}.log").open("w") as log:
+            asyncio.run(_execute(notebook, progress, log))
+    except Exception as raised:  # whatever it is, the other lessons run
+        name, text = (raised.ename, raised.evalue) if isinstance(raised, CellExecutionError) else _described(raised)
+        error = textwrap.shorten(f"in cell {progress.cell}: {name}: {text}", width=140, placeholder=" …")
+    finally:
+        nbformat.write(notebook, EXECUTED / path.name)
+    outcome = Outcome(path, notebook, progress.seconds, error, main_figures(notebook))
+    progress.end(outcome.result)
+    return outcome
+
+
+async def _execute(notebook: nbformat.NotebookNode, progress: Progress, log: IO) -> None:
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+
+    def stop():  # Ctrl-C ends all lessons, not this kernel alone
+        stopped.set()
+        running.cancel()
+
+    def on_cell_execute(**_):
+        progress.cell += 1
+        with contextlib.suppress(NotImplementedError):  # Windows, where Ctrl-C raises KeyboardInterrupt by itself
+            loop.add_signal_handler(signal.SIGINT, stop)
+
+    resources = {"metadata": {"path": str(NOTEBOOKS)}}
+    client = NotebookClient(notebook, kernel_name="python3", resources=resources, record_timing=False)
+    client.on_cell_execute = on_cell_execute
+    running = asyncio.ensure_future(client.async_execute(stdout=log, stderr=log))
+    while not running.done():
+        await asyncio.wait([running], timeout=0.5)
+        progress.show()
+    (result,) = await asyncio.gather(running, return_exceptions=True)
+    if stopped.is_set():
+        raise KeyboardInterrupt
+    if isinstance(result, BaseException):
+        raise result
+
+
+def _described(error: Exception) -> tuple[str, str]:
+    return type(error).__name__, str(error)
+
+
+def main_figures(notebook: nbformat.NotebookNode) -> dict:
+    """Name to value of the last output that ``helpers.evaluation.show_figures`` displayed."""
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
+    shown = [output.data[FIGURES_MIME_TYPE] for output in outputs if FIGURES_MIME_TYPE in output.get("data", {})]
+    return dict(shown[-1]) if shown else {}
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """Lesson, seconds, result and main figures, aligned."""
+    rows = [("lesson", "seconds", "result", "main figures")]
+    rows += [(o.path.stem, f"{o.seconds:.0f}", o.result, _in_words(o.figures)) for o in outcomes]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    return "\n".join(
+        f"{lesson:{widths[0]}}  {seconds:>{widths[1]}}  {result:{widths[2]}}  {figures}".rstrip()
+        for lesson, seconds, result, figures in rows
+    )
+
+
+def _in_words(figures: dict) -> str:
+    words = {name: f"{value:.4g}" if isinstance(value, float) else str(value) for name, value in figures.items()}
+    return "; ".join(f"{name.replace('_', ' ')} {' '.join(value.split())}" for name, value in words.items())
+
+
+def store(outcome: Outcome, source: bytes) -> None:
+    """Replace a lesson by its executed copy, cleaned of what differs between machines.
+
+    Args:
+        outcome: Of a lesson that passed.
+        source: What the lesson's file held when the run started.
+
+    Raises:
+        RefusedError: if an output may not be stored, or the lesson was edited while it ran.
+    """
+    text = nbformat.writes(cleaned(outcome.notebook)) + "\n"
+    if (size := len(text.encode())) > MOST_BYTES:
+        raise RefusedError(f"the notebook has {size / 1000:.0f} KB, more than {MOST_BYTES // 1000}")
+    if outcome.path.read_bytes() != source:
+        raise RefusedError("the notebook was edited while it ran")
+    write_atomically(outcome.path, text)
+
+
+def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return a copy whose metadata are the same on every machine; outputs and cell ids stay.
+
+    A traceback loses its frames in files, which name folders of this machine, and keeps those in cells.
+
+    Raises:
+        RefusedError: if a cell wrote to stderr or shows a path of this machine.
+    """
+    notebook = nbformat.from_dict(json.loads(json.dumps(notebook)))
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    for cell in notebook.cells:
+        for timing in ("execution", "ExecuteTime"):
+            cell.metadata.pop(timing, None)
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        cell.execution_count = number
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = number
+            if output.output_type == "error":
+                output.traceback = [
+                    frame for frame in output.traceback if not _COLOURS.sub("", frame).startswith("File ")
+                ]
+            if output.get("name") == "stderr":
+                raise RefusedError(f"cell {number} wrote to stderr: {_first_line(output.text)}")
+            if shown := machine_path(*texts(output)):
+                raise RefusedError(f"cell {number} shows a path of this machine: {_first_line(shown)}")
+            if "image/png" in output.get("data", {}):
+                output.data["image/png"] = smaller_picture(output.data["image/png"])
+    return notebook
+
+
+def smaller_picture(encoded: str) -> str:
+    """A base64 PNG with at most 256 colours if it is large, as figures with photographs are; else as it is."""
+    png = base64.b64decode(encoded)
+    if len(png) <= LARGE_PICTURE:
+        return encoded
+    reduced = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(reduced, "png", optimize=True)
+    return base64.b64encode(reduced.getvalue()).decode() + "\n"
+
+
+def texts(output: nbformat.NotebookNode) -> list[str]:
+    """All that an output shows, without its images."""
+    bundle = [str(value) for name, value in output.get("data", {}).items() if not name.startswith("image/")]
+    return [output.get("text", ""), output.get("evalue", ""), *output.get("traceback", []), *bundle]
+
+
+def machine_path(*parts: str) -> str | None:
+    """The first line that holds an absolute path of this machine, or None."""
+    own = (str(config.ROOT), sys.prefix, sys.base_prefix + "/lib")
+    lines = _COLOURS.sub("", "\n".join(parts)).splitlines()
+    return next((line for line in lines if _MACHINE_PATH.search(line) or any(path in line for path in own)), None)
+
+
+def _first_line(text: str) -> str:
+    return textwrap.shorten(text.strip().partition("\n")[0], width=100, placeholder=" …")
+
+
+def record(outcome: Outcome) -> Path:
+    """Write a lesson's main figures, and with what they were measured, to ``data/results/``.
+
+    Raises:
+        RefusedError: if the lesson shows no main figures.
+    """
+    if not outcome.figures:
+        raise RefusedError("the lesson shows no main figures")
+    chosen = config.settings(outcome.path.name[:2])
+    measured = {name: getattr(chosen, name) for name in ("lesson", "run", "dataset", "backbone", "image_size")} | {
+        "figures": outcome.figures,
+        "seconds": round(outcome.seconds),
+        "packages": {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+    }
+    path = RESULTS / f"{chosen.lesson}_{chosen.run}_{chosen.backbone}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(measured, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    return path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old text or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(temporary, path)
+
+
+def keep(outcome: Outcome, source: bytes, options: argparse.Namespace) -> bool:
+    """Store and record one lesson if it passed and the options ask for it; return whether nothing was refused."""
+    if outcome.error is not None:
+        return True
+    try:
+        if options.store:
+            store(outcome, source)
+        if options.record:
+            record(outcome)
+    except RefusedError as refused:
+        print(f"{outcome.path.name} is not kept: {refused}.")
+        return False
+    return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the lessons; return 1 if one failed or was refused, else 0."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("lesson", nargs="?", help="number of the only lesson to run")
+    parser.add_argument("--store", action="store_true", help="for authors: keep the outputs in notebooks/")
+    parser.add_argument("--record", action="store_true", help="for authors: keep the main figures in data/results/")
+    options = parser.parse_args(arguments)
+    paths = lessons(options.lesson)
+    try:
+        config.data_folder()
+        run = config.settings(config.LESSONS[0]).run
+    except ValueError as error:
+        sys.exit(str(error))
+    if options.store and (run != "sample" or os.environ.get("COURSE_BACKBONE")):
+        sys.exit("Stored outputs are those of the sample run: set COURSE_RUN=sample and leave COURSE_BACKBONE unset.")
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # python3 is the kernel of this interpreter
+    sources = {path: path.read_bytes() for path in paths}
+    outcomes, kept = [], []
+    for path in paths:
+        outcomes.append(run_lesson(path))
+        kept.append(keep(outcomes[-1], sources[path], options))
+    print(table(outcomes))
+    return 0 if all(kept) and all(outcome.error is None for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\nStopped.")
