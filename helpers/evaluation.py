@@ -1,6 +1,7 @@
 """What a trained model is worth: accuracy with its interval, reports, mistakes, and a reading of its curves.
 
-Works on plain arrays and imports no TensorFlow. Introduced in lesson 02.
+Works on plain arrays and imports no TensorFlow. Labels and probabilities that do not belong together raise ValueError.
+Introduced in lesson 02.
 """
 
 import dataclasses
@@ -53,7 +54,7 @@ def accuracy(labels: np.ndarray, probabilities: np.ndarray) -> Proportion:
         probabilities: Predicted probabilities or logits, ``(n, classes)``.
 
     Raises:
-        ValueError: if the lengths differ.
+        ValueError: if the lengths differ, or a label is no class.
     """
     labels, probabilities = _checked(labels, probabilities)
     return Proportion(int((probabilities.argmax(axis=1) == labels).sum()), len(labels))
@@ -69,6 +70,8 @@ def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 def report(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]) -> pd.DataFrame:
     """Precision, recall, F1 and number of images of each class, and their mean over the classes."""
     labels, probabilities = _checked(labels, probabilities)
+    if len(class_names) != probabilities.shape[1]:
+        raise ValueError(f"{len(class_names)} names were given for {probabilities.shape[1]} classes: give one each.")
     *rates, support = metrics.precision_recall_fscore_support(
         labels, probabilities.argmax(axis=1), labels=np.arange(len(class_names)), zero_division=0
     )
@@ -126,5 +129,10 @@ def _checked(labels, probabilities):
         raise ValueError(
             f"Labels of shape {labels.shape} and probabilities of shape {probabilities.shape} do not belong together: "
             "give (n,) and (n, classes)."
+        )
+    if labels.size and not 0 <= labels.min() <= labels.max() < probabilities.shape[1]:
+        raise ValueError(
+            f"Labels run from {labels.min()} to {labels.max()}, but there are {probabilities.shape[1]} classes: "
+            "give 0 to classes - 1."
         )
     return labels, probabilities

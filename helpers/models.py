@@ -4,14 +4,13 @@ Introduced in lesson 01.
 """
 
 import dataclasses
+import http.client
 from collections.abc import Callable
 
 import keras
 import numpy as np
 
 from helpers import config, efficientnet_lite
-
-BACKBONES = config.BACKBONES
 
 # The last layer that stays frozen when the top of a backbone is fine-tuned: a name, since a count of layers
 # means something else in each network.
@@ -52,7 +51,7 @@ def backbone(name: str, image_size: int, weights: str | None = "imagenet") -> ke
     """Return a network without its classifier, with its preprocessing inside.
 
     Args:
-        name: One of ``BACKBONES``.
+        name: One of ``config.BACKBONES``.
         image_size: Height and width of its input in pixels.
         weights: ``"imagenet"``, or None for random initialisation.
 
@@ -72,7 +71,8 @@ def backbone(name: str, image_size: int, weights: str | None = "imagenet") -> ke
     try:
         network = build(include_top=False, weights=weights, input_tensor=_PREPROCESSING[name](inputs))
     except Exception as error:  # Keras raises a bare Exception when a download fails
-        if weights is None or ("download" not in str(error).lower() and "fetch" not in str(error).lower()):
+        failed = isinstance(error, (OSError, http.client.HTTPException))
+        if weights is None or not (failed or any(w in str(error).lower() for w in ("download", "fetch", "corrupted"))):
             raise
         raise ValueError(
             f"The ImageNet weights of {name} could not be downloaded: connect to the network, "

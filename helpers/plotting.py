@@ -106,7 +106,7 @@ def compare_runs(
     chance: float | None = None,
     axes: Axes | None = None,
 ) -> Axes:
-    """Plot one metric of several trainings against epoch, each labelled at its end.
+    """Plot one metric of several trainings against epoch, named in a legend.
 
     Args:
         histories: Name of a training to its ``History.history``.

@@ -26,7 +26,7 @@ TAGS = {
     "solution",
     "nbval-skip",
 }
-MOST_BYTES = 400 * 1024
+MOST_BYTES = 400 * 1000
 MOST_LINES = 20
 FEWEST_CHECKED = 3
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")

@@ -20,7 +20,7 @@ WHITE, BLACK, COLOURED = (255, 255, 255), (0, 0, 0), (200, 100, 30)
 
 @pytest.fixture(scope="module")
 def backbones() -> dict[str, keras.Model]:
-    return {name: models.backbone(name, SIZE, weights=None) for name in models.BACKBONES}
+    return {name: models.backbone(name, SIZE, weights=None) for name in config.BACKBONES}
 
 
 def preprocessed(model: keras.Model, colour: tuple) -> np.ndarray:
@@ -67,7 +67,7 @@ def test_efficientnet_lite0_is_centred_at_127(backbones):
     np.testing.assert_allclose(preprocessed(backbones["efficientnet-lite0"], COLOURED), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "channels"), zip(models.BACKBONES, (1280, 1280, 512, 2048, 2048, 1280), strict=True))
+@pytest.mark.parametrize(("name", "channels"), zip(config.BACKBONES, (1280, 1280, 512, 2048, 2048, 1280), strict=True))
 def test_backbone_goes_from_images_to_feature_maps(backbones, name, channels):
     model = backbones[name]
     assert model.input_shape == (None, SIZE, SIZE, 3)
@@ -75,7 +75,7 @@ def test_backbone_goes_from_images_to_feature_maps(backbones, name, channels):
     assert model.name == name
 
 
-@pytest.mark.parametrize("name", models.BACKBONES)
+@pytest.mark.parametrize("name", config.BACKBONES)
 def test_last_frozen_layer_is_in_the_backbone_with_weights_on_both_sides(backbones, name):
     names = [layer.name for layer in backbones[name].layers]
     position = names.index(models.LAST_FROZEN_LAYER[name])
@@ -92,7 +92,7 @@ def test_last_frozen_layer_is_in_the_backbone_with_weights_on_both_sides(backbon
 def test_unknown_backbone_lists_the_backbones():
     with pytest.raises(ValueError, match="backbone 'AlexNet'") as error:
         models.backbone("AlexNet", SIZE)
-    assert all(name in str(error.value) for name in models.BACKBONES)
+    assert all(name in str(error.value) for name in config.BACKBONES)
 
 
 @pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetB0"])

@@ -1,6 +1,7 @@
 """The project's own files: one list of packages, commands that exist, who imports whom, nothing left behind."""
 
 import ast
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -199,3 +200,21 @@ def test_the_searches_find_what_they_are_for():
     assert not MACHINE_PATH.search("https://example.org/" + "work/x")
     assert UNSAFE.search("load_model(path, safe_mode = " + "False)")
     assert UNSAFE.search("np.load(path, allow_pickle=" + "True)")
+
+
+# Measured results
+
+
+@pytest.mark.parametrize("path", sorted(config.RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_readme_tells_every_measured_figure_as_it_was_recorded(path, readme):
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    (row,) = [line for line in readme.splitlines() if line.startswith("|") and path.name in line]
+    missing = [str(value) for value in recorded["figures"].values() if str(value) not in row]
+    assert not missing
+    assert f"{recorded['seconds']} s" in row
+
+
+def test_readme_quotes_no_result_without_a_file(readme):
+    quoted = re.findall(r"\(data/results/([^)]+\.json)\)", readme)
+    assert quoted
+    assert all((config.RESULTS / name).is_file() for name in quoted)

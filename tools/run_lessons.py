@@ -297,10 +297,10 @@ def keep(outcome: Outcome, source: bytes, options: argparse.Namespace) -> bool:
     if outcome.error is not None:
         return True
     try:
-        if options.store:
-            store(outcome, source)
         if options.record:
             record(outcome)
+        if options.store:
+            store(outcome, source)
     except RefusedError as refused:
         print(f"{outcome.path.name} is not kept: {refused}.")
         return False
