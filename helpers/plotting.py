@@ -191,15 +191,15 @@ def feature_maps(maps: Mapping[str, np.ndarray], columns: int = 8) -> np.ndarray
     Returns:
         The Axes, ``(rows, columns)``.
     """
-    figure, grid = plt.subplots(len(maps), columns, figsize=(1.25 * columns, 1.5 * len(maps)), squeeze=False)
+    size = (1.25 * columns, 1.5 * len(maps))
+    _, grid = plt.subplots(len(maps), columns, figsize=size, squeeze=False, layout="compressed")
     for row, (title, activations) in zip(grid, maps.items(), strict=True):
         strongest = np.argsort(-activations.std(axis=(0, 1)), kind="stable")[:columns]
         for axes, channel in zip(row, strongest, strict=False):
             axes.imshow(activations[..., channel], cmap="viridis")
         for axes in row:
             axes.set_axis_off()
-        row[0].set_title(textwrap.shorten(title, 80), fontsize=9, loc="left")
-    figure.tight_layout()
+        row[0].set_title(textwrap.shorten(title, 80), fontsize=9, loc="left").set_in_layout(False)
     return grid
 
 

@@ -1,5 +1,6 @@
 """tools/run_lessons.py on tiny made-up lessons."""
 
+import base64
 import importlib.util
 import io
 import json
@@ -7,8 +8,10 @@ import os
 import sys
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat import v4
+from PIL import Image
 
 from helpers import config
 from helpers.evaluation import FIGURES_MIME_TYPE
@@ -239,13 +242,27 @@ def test_paths_of_no_machine_are_not_refused(text):
 def test_a_notebook_too_large_or_edited_meanwhile_is_not_stored(folders):
     path = write_lesson("x")
     source = path.read_bytes()
-    large = executed_notebook(v4.new_output("display_data", {"image/png": "A" * tool.MOST_BYTES}))
+    large = executed_notebook(v4.new_output("display_data", {"text/html": "A" * tool.MOST_BYTES}))
     with pytest.raises(tool.RefusedError, match="KB, more than 400"):
         tool.store(outcome_of(path, large), source)
     with pytest.raises(tool.RefusedError, match="edited while it ran"):
         tool.store(outcome_of(path, executed_notebook()), source + b" ")
     assert path.read_bytes() == source
     assert os.listdir(tool.NOTEBOOKS) == [path.name]
+
+
+def test_a_large_picture_is_stored_with_fewer_colours_and_a_small_one_as_it_is():
+    pixels = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    sizes = {}
+    for side in (20, 200):
+        png = io.BytesIO()
+        Image.fromarray(pixels[:side, :side]).save(png, "png")
+        encoded = base64.b64encode(png.getvalue()).decode()
+        stored = tool.smaller_picture(encoded)
+        sizes[side] = len(stored) / len(encoded)
+        assert Image.open(io.BytesIO(base64.b64decode(stored))).size == (side, side)
+    assert sizes[20] == 1
+    assert sizes[200] < 0.5  # one byte a pixel in place of three
 
 
 def test_a_refusal_is_told_and_makes_the_exit_code_1(folders, monkeypatch, capsys):

@@ -83,7 +83,6 @@ def test_samples_take_at_most_10_megabytes():
 
 @pytest.fixture(scope="module")
 def tool() -> types.ModuleType:
-    pytest.importorskip("resvg_py")
     spec = importlib.util.spec_from_file_location("make_samples", config.ROOT / "tools" / "make_samples.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

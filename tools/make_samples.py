@@ -22,7 +22,6 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import resvg_py
 from PIL import Image, ImageDraw, ImageFilter
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -187,6 +186,8 @@ def read_glyphs(artist: str) -> dict[str, Image.Image]:
             for file in filter(Path.exists, files):
                 glyphs[name] = Image.open(file).convert("RGBA").resize((GLYPH_PIXELS, GLYPH_PIXELS), Image.LANCZOS)
         return glyphs
+    import resvg_py  # needed to draw the artwork only, not to compose it
+
     icons = json.loads((package / "icons.json").read_text(encoding="utf-8"))
     for name in wanted:
         parent = icons.get("aliases", {}).get(name, {}).get("parent", name)
