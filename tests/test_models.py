@@ -115,9 +115,13 @@ def test_weights_that_cannot_be_downloaded_give_one_sentence_with_the_way_out(mo
     assert "\n" not in str(error.value)
 
 
-def test_other_errors_of_keras_pass_unchanged():
-    with pytest.raises(ValueError, match="zero or negative"):
-        models.backbone("VGG16", 8)
+def test_other_errors_of_keras_pass_unchanged(monkeypatch):
+    def too_small(**_):
+        raise ValueError("zero or negative dimension")
+
+    monkeypatch.setattr(keras.applications, "VGG16", too_small)
+    with pytest.raises(ValueError, match="zero or negative dimension"):
+        models.backbone("VGG16", 96)
 
 
 def test_imagenet_weights_are_the_default(monkeypatch, tmp_path):
