@@ -67,8 +67,9 @@ def fetch(name: str, root: Path = config.DOWNLOADS) -> Path:
             _fetch_archive(name, archive, root, unfinished)
         unfinished.rename(folder)
     except OSError as error:  # requests' exceptions are OSErrors too
+        reason = ": ".join(filter(None, (error.strerror, error.filename))) or type(error).__name__
         raise ValueError(
-            f"{name} could not be downloaded ({error}): check the network and the disk, {OTHER_WAYS}."
+            f"{name} could not be downloaded ({reason}): check the network and the disk, {OTHER_WAYS}."
         ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 from pathlib import Path
 
@@ -296,7 +297,7 @@ def test_full_run_without_course_data_downloads_the_set(monkeypatch, tiny_set):
 
 def test_full_run_without_network_gives_one_sentence_with_the_other_ways(monkeypatch, tmp_path):
     def unreachable(*_args, **_kwargs):
-        raise OSError("Network is unreachable")
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
     monkeypatch.setattr(pooch, "retrieve", unreachable)
     monkeypatch.setattr(downloads.fetch, "__defaults__", (tmp_path / "downloads",))
