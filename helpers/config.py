@@ -1,15 +1,17 @@
 """Which run this is, each lesson's numbers, and the project's folders.
 
-Three environment variables choose, and nothing else does:
+Four environment variables choose, and nothing else does:
 
 - ``COURSE_RUN``: ``sample`` (small images, any CPU, no network) or ``full`` (the real data set);
   without it, ``full`` where TensorFlow sees a GPU, else ``sample``.
 - ``COURSE_DATA``: a folder that already holds the real data sets; nothing is downloaded then.
 - ``COURSE_BACKBONE``: a backbone to use in place of the lesson's own.
+- ``COURSE_LIMIT``: at most so many images of a class in each split, to make a run shorter.
 
 TensorFlow is imported only where a GPU has to be looked for.
 """
 
+import copy
 import dataclasses
 import os
 import warnings
@@ -46,9 +48,13 @@ class Settings:
         image_size: Height and width in pixels of the images that the backbone sees.
         batch_size: Images in a training step.
         epochs: Passes through the training images.
-        learning_rate: Of the head; fine-tuning uses a tenth of it or less.
+        learning_rate: Of the head.
+        fine_tuning_epochs: Passes through the training images after unfreezing (lessons 03 to 05).
+        fine_tuning_rate: Learning rate of fine-tuning (lessons 03 to 05): in the full run at most a tenth of it.
+        unfrozen: How many layers are fine-tuned, ``"few"``, ``"some"`` or ``"many"`` (``models.FREEZE_POINTS``).
         seeds: One training for each, where a lesson repeats its experiment.
         hub_models: Name to TensorFlow Hub handle (lesson 02, full run).
+        per_class: Split to the most images of a class that are used of it; a split that is not named is used whole.
     """
 
     lesson: str
@@ -59,12 +65,17 @@ class Settings:
     batch_size: int = 32
     epochs: int = 5
     learning_rate: float = 3e-3
+    fine_tuning_epochs: int | None = None
+    fine_tuning_rate: float | None = None
+    unfrozen: str | None = None
     seeds: tuple[int, ...] = (0,)
     hub_models: dict[str, str] = dataclasses.field(default_factory=dict)
+    per_class: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def __repr__(self) -> str:
-        shown = {name: value for name, value in vars(self).items() if value != {}}
-        return "\n".join(f"{name:13} {value}" for name, value in shown.items())
+        shown = {name: value for name, value in vars(self).items() if value not in ({}, None)}
+        width = max(13, *map(len, shown))
+        return "\n".join(f"{name:{width}} {value}" for name, value in shown.items())
 
 
 _HUB_MODELS = {
@@ -81,7 +92,50 @@ _LESSONS = {
         "sample": dict(dataset="food10", backbone="efficientnet-lite0", image_size=160),
         "full": dict(dataset="food10", backbone="EfficientNetB0", image_size=224, hub_models=_HUB_MODELS),
     },
-}
+    # Embedded sets have few images, so few steps: their fine-tuning takes larger ones.
+    "03": {
+        "sample": dict(
+            dataset="cats_vs_dogs", backbone="efficientnet-lite0", image_size=112, epochs=4,
+            fine_tuning_epochs=4, fine_tuning_rate=1e-4, unfrozen="some", seeds=(0, 1),
+        ),
+        "full": dict(
+            dataset="cats_vs_dogs", backbone="VGG16", image_size=150, epochs=8, learning_rate=2e-3,
+            fine_tuning_epochs=5, fine_tuning_rate=1e-5, unfrozen="some", seeds=(0, 1),
+            per_class=dict(train=2000, validation=500, test=1000),
+        ),
+    },
+    "04": {
+        "sample": dict(
+            dataset="cifar10", backbone="efficientnet-lite0", image_size=96, epochs=5, learning_rate=2e-3,
+            fine_tuning_epochs=4, fine_tuning_rate=2e-4, unfrozen="many", seeds=(0, 1),
+        ),
+        "full": dict(
+            dataset="cifar10", backbone="MobileNetV2", image_size=160, epochs=10, learning_rate=1e-3,
+            fine_tuning_epochs=5, fine_tuning_rate=1e-4, unfrozen="some", seeds=(0, 1),
+            per_class=dict(train=500, validation=100, test=200),
+        ),
+    },
+    "05-fruits": {
+        "sample": dict(
+            dataset="fruits360", backbone="efficientnet-lite0", image_size=100, epochs=4, learning_rate=1e-2,
+            fine_tuning_epochs=2, fine_tuning_rate=5e-3,
+        ),
+        "full": dict(
+            dataset="fruits360", backbone="ResNet50", image_size=100, batch_size=256, epochs=3, learning_rate=1e-2,
+            fine_tuning_epochs=5, fine_tuning_rate=1e-4, per_class=dict(train=200, validation=50, test=100),
+        ),
+    },
+    "05-beans": {
+        "sample": dict(
+            dataset="beans", backbone="efficientnet-lite0", image_size=128, epochs=20, learning_rate=1e-3,
+            fine_tuning_epochs=4, fine_tuning_rate=1e-4, unfrozen="few",
+        ),
+        "full": dict(
+            dataset="beans", backbone="ResNet50", image_size=224, epochs=20, learning_rate=1e-3,
+            fine_tuning_epochs=10, fine_tuning_rate=1e-5, unfrozen="few",
+        ),
+    },
+}  # fmt: skip
 LESSONS = tuple(_LESSONS)
 
 
@@ -93,17 +147,29 @@ def settings(lesson: str, run: str | None = None) -> Settings:
         run: ``"sample"``, ``"full"``, or None to let ``COURSE_RUN`` or the hardware decide.
 
     Raises:
-        ValueError: if the lesson, the run or the backbone in ``COURSE_BACKBONE`` is not known.
+        ValueError: if the lesson, the run or the backbone in ``COURSE_BACKBONE`` is not known, or ``COURSE_LIMIT``
+            is no number from 1.
     """
     if lesson not in _LESSONS:
         raise ValueError(f"There is no lesson {lesson!r}: choose from {', '.join(LESSONS)}.")
     chosen = run or os.environ.get("COURSE_RUN") or _run_for_this_machine()
     if chosen not in RUNS:
         raise ValueError(f"There is no run {chosen!r}: choose from {', '.join(RUNS)} (COURSE_RUN).")
-    numbers = dict(_LESSONS[lesson][chosen])
+    numbers = copy.deepcopy(_LESSONS[lesson][chosen])
     if override := os.environ.get("COURSE_BACKBONE"):
         numbers |= dict(backbone=checked_backbone(override), hub_models={})
+    if (limit := _limit()) is not None:
+        own = numbers.get("per_class", {})
+        numbers["per_class"] = {split: min(limit, own.get(split, limit)) for split in ("train", "validation", "test")}
     return Settings(lesson=lesson, run=chosen, **numbers)
+
+
+def _limit() -> int | None:
+    if not (given := os.environ.get("COURSE_LIMIT")):
+        return None
+    if not given.isdecimal() or int(given) < 1:
+        raise ValueError(f"COURSE_LIMIT is {given!r}: give the most images of a class, 1 or more, or unset it.")
+    return int(given)
 
 
 def checked_backbone(name: str) -> str:

@@ -5,6 +5,8 @@ Introduced in lesson 02.
 """
 
 import dataclasses
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +99,8 @@ def folder_of(settings: config.Settings) -> Path:
 def load(settings: config.Settings, seed: int = 0) -> Dataset:
     """Find the lesson's images, check that each decodes, and split them.
 
-    A split that the data set lacks (often validation) is drawn from ``train``, class by class.
+    A split that the data set lacks (often validation) is drawn from ``train``, class by class. Then ``per_class`` of
+    the settings is applied, class by class too, so that a balanced set stays balanced.
 
     Args:
         settings: The lesson's numbers.
@@ -108,16 +111,19 @@ def load(settings: config.Settings, seed: int = 0) -> Dataset:
     """
     folder = folder_of(settings)
     class_names = None if settings.run == "sample" else downloads.describe(settings.dataset).get("classes")
-    return find_images(folder, class_names, seed)
+    return find_images(folder, class_names, seed, settings.per_class)
 
 
-def find_images(folder: Path, class_names: list[str] | None = None, seed: int = 0) -> Dataset:
+def find_images(
+    folder: Path, class_names: list[str] | None = None, seed: int = 0, per_class: Mapping[str, int] | None = None
+) -> Dataset:
     """As ``load``, for a folder with ``train/`` and perhaps ``validation/`` and ``test/``, one folder a class.
 
     Args:
         folder: The data set's folder.
         class_names: The classes it must have; by default those of ``train``.
-        seed: Of the draw of missing splits.
+        seed: Of the draw of missing splits, and of the images that ``per_class`` leaves.
+        per_class: Split to the most images of a class that are kept of it, drawn at random; all by default.
     """
     expected = tuple(sorted(class_names or _class_folders(folder / "train")))
     found, skipped = {}, []
@@ -137,11 +143,30 @@ def find_images(folder: Path, class_names: list[str] | None = None, seed: int = 
     for split in ("test", "validation"):
         if split not in found:
             found["train"], found[split] = _split(found["train"], DRAWN_FRACTION, seed)
+    for split, most in (per_class or {}).items():
+        if split not in SPLITS or most < 1:
+            raise ValueError(
+                f"{split}={most} is no limit: name one of {', '.join(SPLITS)}, and 1 image a class or more."
+            )
+        found[split] = _at_most(found[split], most, seed)
     for split, images in found.items():
         for label, name in enumerate(expected):
             if not np.any(images.labels == label):
                 raise ValueError(f"{folder} has no image of {name!r} for {split}: add some, or remove the class.")
     return Dataset(**found, skipped=tuple(skipped))
+
+
+def in_two_splits(dataset: Dataset) -> list[tuple[str, str]]:
+    """Pairs of files in different splits with the same content, byte by byte: an honest data set has none."""
+    first: dict[str, tuple[str, str]] = {}  # hash of the content -> split and file
+    pairs = []
+    for split in SPLITS:
+        for path in getattr(dataset, split).paths:
+            content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            seen_in, seen = first.setdefault(content, (split, str(path)))
+            if seen_in != split:
+                pairs.append((seen, str(path)))
+    return pairs
 
 
 def pipeline(images: Images, image_size: int, batch_size: int = 32, shuffle_seed: int | None = None):
@@ -209,6 +234,13 @@ def _split(images: Images, fraction: float, seed: int) -> tuple[Images, Images]:
         members = np.flatnonzero(images.labels == label)
         drawn[rng.permutation(members)[: max(1, round(fraction * len(members)))]] = True
     return images.select(np.flatnonzero(~drawn)), images.select(np.flatnonzero(drawn))
+
+
+def _at_most(images: Images, most: int, seed: int) -> Images:
+    """Draw ``most`` images of each class, all of a class that has fewer; they keep their order."""
+    rng = np.random.default_rng(seed)
+    members = [np.flatnonzero(images.labels == label) for label in range(len(images.class_names))]
+    return images.select(np.sort(np.concatenate([rng.permutation(m)[:most] for m in members])))
 
 
 def _listed(names, most: int = 12) -> str:

@@ -37,12 +37,13 @@ _MAGIC_NUMBER, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _STORAGE_DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
-def build(image_size: int, weights: str | None = "imagenet") -> keras.Model:
+def build(image_size: int, weights: str | None = "imagenet", input_tensor=None) -> keras.Model:
     """Build the network with its 1,000-class top.
 
     Args:
         image_size: Height and width of the input in pixels.
         weights: ``"imagenet"``, or None for random initialisation.
+        input_tensor: Output of layers that come before the network; by default an input of its own.
 
     Returns:
         A model from float32 RGB in [0, 255], ``(batch, image_size, image_size, 3)``, to ImageNet probabilities,
@@ -54,7 +55,7 @@ def build(image_size: int, weights: str | None = "imagenet") -> keras.Model:
     if weights not in ("imagenet", None):
         raise ValueError(f"There are no weights {weights!r} of EfficientNet-Lite0: choose 'imagenet' or None.")
     layers = keras.layers
-    inputs = keras.Input((image_size, image_size, 3), name="image")
+    inputs = keras.Input((image_size, image_size, 3), name="image") if input_tensor is None else input_tensor
     x = layers.Rescaling(1 / 128, offset=-127 / 128, name="preprocessing")(inputs)
     x = _convolution(x, STEM_CHANNELS, 3, stride=2, name="stem")
     for stage, (repeats, kernel, stride, expansion, channels) in enumerate(STAGES, start=1):
@@ -65,7 +66,7 @@ def build(image_size: int, weights: str | None = "imagenet") -> keras.Model:
     x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
     x = layers.Dropout(0.2, name="top_dropout")(x)
     outputs = layers.Dense(N_CLASSES, activation="softmax", name="predictions")(x)
-    model = keras.Model(inputs, outputs, name="efficientnet-lite0")
+    model = keras.Model(keras.utils.get_source_inputs(inputs), outputs, name="efficientnet-lite0")
     if weights == "imagenet":
         _load_imagenet_weights(model)
     return model

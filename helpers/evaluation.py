@@ -39,7 +39,7 @@ class Proportion:
         n, p, z2 = self.total, self.value, _Z95**2
         centre = (p + z2 / (2 * n)) / (1 + z2 / n)
         half = _Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-        return max(0.0, centre - half), min(1.0, centre + half)
+        return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))  # rounding must not cut off p itself
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -58,6 +58,20 @@ def accuracy(labels: np.ndarray, probabilities: np.ndarray) -> Proportion:
     """
     labels, probabilities = _checked(labels, probabilities)
     return Proportion(int((probabilities.argmax(axis=1) == labels).sum()), len(labels))
+
+
+def accuracy_by_class(
+    labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
+) -> dict[str, Proportion]:
+    """Top-1 accuracy of each class that has images, by name: how many of its images were recognised."""
+    counts = confusion(labels, probabilities)
+    if len(class_names) != len(counts):
+        raise ValueError(f"{len(class_names)} names were given for {len(counts)} classes: give one each.")
+    return {
+        name: Proportion(int(row[i]), int(row.sum()))
+        for i, (name, row) in enumerate(zip(class_names, counts, strict=True))
+        if row.sum()
+    }
 
 
 def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

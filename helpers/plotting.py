@@ -2,11 +2,16 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+
+if TYPE_CHECKING:
+    from helpers.evaluation import Proportion
 
 # Okabe and Ito's colours, told apart by colour-blind readers too: right is blue, wrong is vermilion
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY = (
@@ -74,12 +79,15 @@ def predictions(
     return image_grid(images, titles, columns, colours)
 
 
-def learning_curves(history: Mapping[str, Sequence[float]], title: str = "") -> np.ndarray:
+def learning_curves(
+    history: Mapping[str, Sequence[float]], title: str = "", fine_tuning_after: int | None = None
+) -> np.ndarray:
     """Plot accuracy and loss against epoch, for training and validation images.
 
     Args:
         history: ``History.history`` of a Keras ``fit``; the validation curves are left out where it has none.
         title: Title of the figure.
+        fine_tuning_after: Number of epochs before fine-tuning began, marked by a line.
 
     Returns:
         Two Axes: accuracy, loss.
@@ -93,6 +101,8 @@ def learning_curves(history: Mapping[str, Sequence[float]], title: str = "") -> 
         axes.set(
             xlabel="epoch", ylabel=name, xticks=_ticks(epochs), ylim=(0, 1.02) if name == "accuracy" else (0, None)
         )
+        if fine_tuning_after is not None:
+            axes.axvline(fine_tuning_after + 0.5, color=GREY, linestyle="--", label="fine-tuning begins")
         axes.legend(frameon=False)
     figure.suptitle(title)
     figure.tight_layout()
@@ -154,6 +164,45 @@ def accuracy_against_images(
     axes.set(xlabel="training images per class", ylabel="test accuracy", ylim=(0, 1.02))
     axes.legend(frameon=False, bbox_to_anchor=(1.01, 0.5), loc="center left")
     sns.despine(ax=axes)
+    axes.figure.tight_layout()
+    return axes
+
+
+def proportions(values: Mapping[str, "Proportion"], chance: float | None = None, axes: Axes | None = None) -> Axes:
+    """Show accuracies as points with their 95 % intervals, one a row, in the given order from the top.
+
+    Args:
+        values: Name to proportion: anything with a ``value`` and an ``interval``, as in ``helpers.evaluation``.
+        chance: Accuracy of guessing, drawn as a dotted line.
+        axes: Where to draw; a new figure by default.
+    """
+    axes = axes or plt.subplots(figsize=(6.5, 1.2 + 0.32 * len(values)))[1]
+    middle = np.array([p.value for p in values.values()])
+    low, high = np.array([p.interval for p in values.values()]).T
+    rows = np.arange(len(values))
+    axes.errorbar(middle, rows, xerr=[middle - low, high - middle], fmt="o", capsize=3, color=BLUE)
+    if chance is not None:
+        axes.axvline(chance, color=GREY, linestyle=":", label=f"guessing, {chance:.0%}")
+        axes.legend(frameon=False, bbox_to_anchor=(1.01, 0.5), loc="center left")
+    axes.set_yticks(rows, [name.replace("_", " ") for name in values])
+    axes.invert_yaxis()
+    axes.set(xlabel="accuracy", xlim=(0, 1.02))
+    sns.despine(ax=axes)
+    axes.figure.tight_layout()
+    return axes
+
+
+def heat_map(table: pd.DataFrame, label: str, axes: Axes | None = None) -> Axes:
+    """Show a table of shares in [0, 1] as colours, with each share in per cent.
+
+    Args:
+        table: Its index and columns are named: the names label the axes.
+        label: What the shares are.
+        axes: Where to draw; a new figure by default.
+    """
+    axes = axes or plt.subplots(figsize=(2.6 + 1.1 * table.shape[1], 1.4 + 0.7 * table.shape[0]))[1]
+    sns.heatmap(table, annot=True, fmt=".1%", cmap="viridis", linewidths=0.5, cbar_kws={"label": label}, ax=axes)
+    axes.tick_params(axis="y", rotation=0)
     axes.figure.tight_layout()
     return axes
 

@@ -45,6 +45,35 @@ def test_lesson_01_repeats_its_experiment_with_three_seeds():
     assert config.settings("01", "sample").seeds == config.settings("01", "full").seeds == (0, 1, 2)
 
 
+@pytest.mark.parametrize(
+    ("lesson", "dataset"),
+    [("03", "cats_vs_dogs"), ("04", "cifar10"), ("05-fruits", "fruits360"), ("05-beans", "beans")],
+)
+@pytest.mark.parametrize("run", config.RUNS)
+def test_lessons_that_fine_tune_say_for_how_long_and_with_which_rate(lesson, dataset, run):
+    chosen = config.settings(lesson, run)
+    assert chosen.dataset == dataset
+    assert chosen.fine_tuning_epochs >= 1
+    assert 0 < chosen.fine_tuning_rate <= chosen.learning_rate
+    if run == "full":
+        assert chosen.fine_tuning_rate <= 0.1 * chosen.learning_rate
+
+
+@pytest.mark.parametrize("lesson", ["01", "02"])
+@pytest.mark.parametrize("run", config.RUNS)
+def test_lessons_before_the_third_do_not_fine_tune(lesson, run):
+    chosen = config.settings(lesson, run)
+    assert (chosen.fine_tuning_epochs, chosen.fine_tuning_rate) == (None, None)
+
+
+@pytest.mark.parametrize("lesson", config.LESSONS)
+def test_sample_run_needs_no_network_and_uses_all_of_the_embedded_images(lesson):
+    chosen = config.settings(lesson, "sample")
+    assert chosen.backbone == "efficientnet-lite0"
+    assert (config.SAMPLES / chosen.dataset / "train").is_dir()
+    assert chosen.per_class == {}
+
+
 def test_unknown_lesson_lists_the_lessons():
     with pytest.raises(ValueError, match=r"lesson '99': choose from 01, 02"):
         config.settings("99", "sample")
@@ -77,11 +106,56 @@ def test_course_backbone_replaces_the_backbone_and_the_hub_models(monkeypatch):
     assert len(config.settings("02", "full").hub_models) == 3  # the lesson's own numbers are not changed
 
 
+@pytest.mark.parametrize("lesson", config.LESSONS)
+@pytest.mark.parametrize("run", config.RUNS)
+def test_course_limit_bounds_every_split_and_never_raises_the_lessons_own_limits(monkeypatch, lesson, run):
+    own = dict(config.settings(lesson, run).per_class)
+    monkeypatch.setenv("COURSE_LIMIT", "150")
+    limited = config.settings(lesson, run).per_class
+    assert limited == {split: min(150, own.get(split, 150)) for split in ("train", "validation", "test")}
+    monkeypatch.delenv("COURSE_LIMIT")
+    assert config.settings(lesson, run).per_class == own  # the lesson's own numbers are not changed
+
+
+def test_smaller_of_course_limit_and_the_lessons_own_limit_counts(monkeypatch):
+    own = config.settings("03", "full").per_class
+    limit = own["validation"] + 1  # the other two are larger
+    monkeypatch.setenv("COURSE_LIMIT", str(limit))
+    assert config.settings("03", "full").per_class == dict(train=limit, validation=limit - 1, test=limit)
+    monkeypatch.setenv("COURSE_LIMIT", "1")
+    assert config.settings("01", "sample").per_class == dict(train=1, validation=1, test=1)
+
+
+@pytest.mark.parametrize(("lesson", "run"), [("01", "sample"), ("03", "full")])
+def test_empty_course_limit_is_none(monkeypatch, lesson, run):
+    without = config.settings(lesson, run)
+    monkeypatch.setenv("COURSE_LIMIT", "")
+    assert config.settings(lesson, run) == without
+
+
+@pytest.mark.parametrize("given", ["0", "-5", "2.5", "1e2", "ten", " ", "²"])
+def test_course_limit_that_is_no_number_from_1_is_refused(monkeypatch, given):
+    monkeypatch.setenv("COURSE_LIMIT", given)
+    with pytest.raises(ValueError, match=f"COURSE_LIMIT is '{given}': give the most images of a class, 1 or more"):
+        config.settings("01", "sample")
+
+
 def test_settings_are_shown_one_a_line_without_empty_ones():
     shown = repr(config.settings("01", "sample")).splitlines()
     assert "dataset       food10" in shown
     assert not any(line.startswith("hub_models") for line in shown)
     assert "hub_models" in repr(config.settings("02", "full"))
+
+
+def test_settings_of_fine_tuning_and_limits_are_shown_where_there_are_any():
+    names = [line.split()[0] for line in repr(config.settings("01", "sample")).splitlines()]
+    assert not {"fine_tuning_epochs", "fine_tuning_rate", "per_class"} & set(names)
+    numbers = dict(fine_tuning_epochs=7, fine_tuning_rate=1e-5, per_class=dict(train=20))
+    shown = repr(config.Settings("03", "full", "cats_vs_dogs", "VGG16", 150, **numbers)).splitlines()
+    assert "fine_tuning_epochs 7" in shown
+    assert "fine_tuning_rate   1e-05" in shown
+    assert "per_class          {'train': 20}" in shown
+    assert "dataset            cats_vs_dogs" in shown  # as wide as the longest name
 
 
 def test_settings_cannot_be_changed():

@@ -1,5 +1,6 @@
 import errno
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -139,8 +140,102 @@ def test_sample_splits_share_no_image(lesson):
         split: {hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in getattr(found, split).paths}
         for split in data.SPLITS
     }
-    assert min(map(len, hashes.values())) >= 100
+    assert min(map(len, hashes.values())) >= 45  # beans has the fewest, 15 of 3 classes
     assert len(set.union(*hashes.values())) == sum(map(len, hashes.values()))
+    assert data.in_two_splits(found) == []
+
+
+def copy(folder: Path, source: str, *targets: str) -> None:
+    for target in targets:
+        shutil.copy(folder / source, folder / target)
+
+
+def pairs_in(folder: Path) -> list[tuple[str, ...]]:
+    pairs = data.in_two_splits(data.find_images(folder))
+    return [tuple(Path(path).relative_to(folder).as_posix() for path in pair) for pair in pairs]
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("train/cat/01.jpg", "test/cat/other name.jpg"),
+        ("train/dog/02.jpg", "validation/cat/as a cat.jpg"),
+        ("validation/cat/00.jpg", "test/dog/02.jpeg"),
+    ],
+)
+def test_image_of_another_name_in_another_split_is_found(tiny_set, source, target):
+    assert pairs_in(tiny_set) == []
+    copy(tiny_set, source, target)
+    assert pairs_in(tiny_set) == [(source, target)]
+
+
+def test_image_in_three_splits_is_paired_with_where_it_was_first(tiny_set):
+    copy(tiny_set, "train/cat/00.jpg", "test/cat/b.jpg", "test/dog/c.jpg", "validation/cat/a.jpg")
+    first = "train/cat/00.jpg"
+    assert pairs_in(tiny_set) == [(first, "validation/cat/a.jpg"), (first, "test/cat/b.jpg"), (first, "test/dog/c.jpg")]
+
+
+def test_image_twice_in_one_split_is_no_pair(tiny_set):
+    copy(tiny_set, "train/cat/00.jpg", "train/cat/again.jpg", "train/dog/again.jpg")
+    assert pairs_in(tiny_set) == []
+
+
+def test_file_of_the_same_name_is_no_pair(tiny_set):
+    assert (tiny_set / "train/cat/00.jpg").read_bytes() != (tiny_set / "test/cat/00.jpg").read_bytes()
+    assert pairs_in(tiny_set) == []
+
+
+def test_drawn_splits_share_no_image(images_in):
+    assert pairs_in(images_in(train=dict(cat=20, dog=10))) == []
+
+
+def test_per_class_leaves_as_many_of_each_class_in_the_named_splits_alone(images_in):
+    folder = images_in(train=dict(cat=12, dog=8), validation=dict(cat=5, dog=6), test=dict(cat=3, dog=4))
+    table = data.find_images(folder, per_class=dict(train=6, test=2)).counts()
+    assert table.loc["cat"].to_dict() == {"train": 6, "validation": 5, "test": 2}
+    assert table.loc["dog"].to_dict() == {"train": 6, "validation": 6, "test": 2}
+
+
+def test_per_class_takes_all_of_a_class_that_has_fewer(images_in):
+    folder = images_in(train=dict(cat=9, dog=3), validation=dict(cat=2, dog=2), test=dict(cat=2, dog=2))
+    found = data.find_images(folder, per_class=dict(train=5, validation=2, test=100))
+    assert found.counts().to_dict("list") == {"train": [5, 3, 8], "validation": [2, 2, 4], "test": [2, 2, 4]}
+    assert names(found.train)[5:] == [f"train/dog/0{i}.jpg" for i in range(3)]
+
+
+def test_per_class_draws_by_the_seed_alone_and_keeps_the_order(images_in):
+    folder = images_in(train=dict(cat=20, dog=20), validation=dict(cat=1, dog=1), test=dict(cat=1, dog=1))
+    first, again, other = (names(data.find_images(folder, seed=s, per_class=dict(train=8)).train) for s in (0, 0, 1))
+    assert first == again == sorted(first)
+    assert first != other
+    assert len(set(first)) == 16
+    assert first != [f"train/{label}/{i:02d}.jpg" for label in ("cat", "dog") for i in range(8)]  # not the first ones
+
+
+def test_per_class_labels_stay_with_their_files(images_in):
+    folder = images_in(train=dict(cat=10, dog=10), validation=dict(cat=5, dog=5), test=dict(cat=5, dog=5))
+    found = data.find_images(folder, per_class=dict.fromkeys(data.SPLITS, 3))
+    for split in data.SPLITS:
+        images = getattr(found, split)
+        assert [found.class_names[label] for label in images.labels] == [Path(p).parent.name for p in images.paths]
+
+
+def test_per_class_is_applied_to_splits_after_they_are_drawn(images_in):
+    folder = images_in(train=dict(cat=20, dog=20))
+    whole = data.find_images(folder)
+    limited = data.find_images(folder, per_class=dict(train=6, validation=2, test=3))
+    assert limited.counts().loc["total"].to_dict() == {"train": 12, "validation": 4, "test": 6}
+    for split in data.SPLITS:  # so the three are disjoint too
+        assert set(names(getattr(limited, split))) < set(names(getattr(whole, split)))
+
+
+def test_load_applies_the_limits_of_the_settings_with_its_seed(monkeypatch):
+    monkeypatch.setenv("COURSE_LIMIT", "3")
+    settings = config.settings("05-beans", "sample")
+    first, again, other = (data.load(settings, seed) for seed in (0, 0, 1))
+    assert set(first.counts().drop("total").to_numpy().flat) == {3}
+    assert names(first.train) == names(again.train)
+    assert names(first.train) != names(other.train)
 
 
 def test_images_that_do_not_decode_are_named_counted_and_left_out(tiny_set, capsys):
@@ -308,3 +403,9 @@ def test_full_run_without_network_gives_one_sentence_with_the_other_ways(monkeyp
     assert "COURSE_RUN=sample" in message
     assert "\n" not in message
     assert list((tmp_path / "downloads").iterdir()) == []
+
+
+@pytest.mark.parametrize("per_class", [{"val": 3}, {"train": 0}, {"train": -1}])
+def test_impossible_limit_is_refused(tiny_set, per_class):
+    with pytest.raises(ValueError, match="is no limit"):
+        data.find_images(tiny_set, per_class=per_class)

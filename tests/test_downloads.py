@@ -1,3 +1,4 @@
+import copy
 import functools
 import hashlib
 import http.server
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import config, downloads
+from helpers import config, data, downloads
 
 LINK_ATTRIBUTES = (stat.S_IFLNK | 0o777) << 16
 FILES = {"photos/train/cat/0.jpg": b"cat 0", "photos/train/dog/0.jpg": b"dog 0", "photos/test/cat/0.jpg": b"cat 1"}
@@ -398,3 +399,29 @@ def test_command_line_ends_with_a_sentence_that_lists_the_sets(run_python, argum
     printed = run_python(code, *arguments)
     assert len(printed.splitlines()) == 1
     assert all(name in printed for name in downloads.datasets())
+
+
+# The real description of a set, on an archive of the same layout
+
+
+def test_full_run_of_lesson_05_reads_an_archive_laid_out_as_fruits_360(site, monkeypatch, tmp_path):
+    """Made of the samples: class names with spaces, no validation images, the archive's own folders."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as zipped_set:
+        for split, folder in (("train", "Training"), ("test", "Test")):
+            for file in (config.SAMPLES / "fruits360" / split).rglob("*.jpg"):
+                name = file.parent.name.replace("_", " ").title() + " 1"
+                zipped_set.write(file, f"fruits-360-100x100-main/{folder}/{name}/{file.name}")
+    site.contents["main.zip"] = archive.getvalue()
+    description = copy.deepcopy(downloads.describe("fruits360"))
+    description["archives"][0]["url"] = site.url("main.zip")
+    monkeypatch.setattr(downloads, "datasets", lambda: {"fruits360": description})
+    assert downloads.fetch("fruits360", tmp_path) == tmp_path / "fruits360"
+
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path))
+    monkeypatch.setenv("COURSE_LIMIT", "6")
+    dataset = data.load(config.settings("05-fruits", "full"))
+    assert dataset.class_names[:2] == ("Apple Green 1", "Apple Red 1")
+    # 12 training images of a class: a fifth of them validate, and the limit leaves 6 of the others, and of 8 to test
+    assert dataset.counts().drop("total").drop_duplicates().to_numpy().tolist() == [[6, 2, 6]]
+    assert data.in_two_splits(dataset) == []

@@ -74,6 +74,20 @@ def test_confusion_has_true_classes_in_rows_and_keeps_absent_ones():
     assert counts.tolist() == [[2, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
 
 
+def test_accuracy_by_class_counts_the_hits_among_the_images_of_each_class_that_has_any():
+    found = evaluation.accuracy_by_class(LABELS, PROBABILITIES, ("a", "b", "c", "d"))
+    assert found == {"a": Proportion(2, 2), "b": Proportion(1, 2), "c": Proportion(1, 2)}
+    assert list(found) == ["a", "b", "c"]
+    mostly_b = [[0.1, 0.9], [0.2, 0.8], [0.6, 0.4]]
+    assert evaluation.accuracy_by_class([0, 0, 0], mostly_b, "ab") == {"a": Proportion(1, 3)}
+
+
+@pytest.mark.parametrize("names", ["abc", "abcde"])
+def test_accuracy_by_class_needs_a_name_for_each_class(names):
+    with pytest.raises(ValueError, match=f"{len(names)} names were given for 4 classes: give one each"):
+        evaluation.accuracy_by_class(LABELS, PROBABILITIES, names)
+
+
 def test_report_has_rates_of_each_class_and_their_mean():
     table = evaluation.report(LABELS, PROBABILITIES, ("a", "b", "c", "d"))
     assert list(table.columns) == ["precision", "recall", "F1", "images"]
@@ -102,6 +116,7 @@ def test_no_mistakes_give_an_empty_result():
         evaluation.confusion,
         evaluation.most_confident_mistakes,
         lambda labels, probabilities: evaluation.report(labels, probabilities, "abcd"),
+        lambda labels, probabilities: evaluation.accuracy_by_class(labels, probabilities, "abcd"),
     ],
 )
 @pytest.mark.parametrize(
@@ -162,3 +177,10 @@ def test_figures_are_shown_to_the_reader_and_handed_over_as_values(shown):
 def test_numbers_of_numpy_are_handed_over_as_numbers(shown, value):
     evaluation.show_figures(value=value)
     assert json.loads(json.dumps(shown[0][evaluation.FIGURES_MIME_TYPE])) == {"value": value}
+
+
+@pytest.mark.parametrize("total", [7, 10, 13, 20, 200])
+def test_wilson_interval_holds_its_proportion(total):
+    for correct in range(total + 1):
+        low, high = Proportion(correct, total).interval
+        assert 0 <= low <= correct / total <= high <= 1

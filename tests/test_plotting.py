@@ -1,10 +1,12 @@
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
 from helpers import plotting
+from helpers.evaluation import Proportion
 
 HISTORY = {
     "accuracy": [0.5, 0.7, 0.8],
@@ -89,6 +91,16 @@ def test_learning_curves_without_validation_show_training_alone():
     assert [legend_texts(axes) for axes in both] == [["training"], ["training"]]
 
 
+@pytest.mark.parametrize("epochs_before", [0, 2])
+def test_learning_curves_mark_where_fine_tuning_begins(epochs_before):
+    for axes in plotting.learning_curves(HISTORY, fine_tuning_after=epochs_before):
+        mark = line(axes, "fine-tuning begins")
+        assert list(mark.get_xdata()) == [epochs_before + 0.5] * 2  # between the last epoch before and the first after
+        assert list(mark.get_ydata()) == [0, 1]  # from bottom to top of the Axes
+        assert legend_texts(axes) == ["training", "validation", "fine-tuning begins"]
+        assert axes.get_xticks().tolist() == [1, 2, 3]
+
+
 def test_long_training_has_few_ticks():
     axes, _ = plotting.learning_curves({"accuracy": [0.5] * 95, "loss": [1.0] * 95})
     assert 5 <= len(axes.get_xticks()) <= 12
@@ -150,6 +162,66 @@ def test_accuracy_against_images_draws_where_told():
     assert plotting.accuracy_against_images([5, 40], ACCURACIES, chance=0.1, axes=given) is given
 
 
+PROPORTIONS = {"frozen_base": Proportion(80, 100), "fine-tuned": Proportion(18, 20), "scratch": Proportion(1, 10)}
+
+
+def test_proportions_are_points_with_their_intervals_one_a_row_from_the_top():
+    axes = plotting.proportions(PROPORTIONS)
+    assert isinstance(axes, Axes)
+    ((drawn, _, (bars,)),) = axes.containers
+    assert list(drawn.get_xdata()) == [0.8, 0.9, 0.1]
+    assert list(drawn.get_ydata()) == [0, 1, 2]
+    ends = [tuple(segment[:, 0]) for segment in bars.get_segments()]
+    np.testing.assert_allclose(ends, [p.interval for p in PROPORTIONS.values()])
+    assert axes.yaxis_inverted()
+    assert axes.get_yticks().tolist() == [0, 1, 2]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["frozen base", "fine-tuned", "scratch"]
+    assert axes.get_xlabel() == "accuracy"
+    assert axes.get_xlim() == pytest.approx((0, 1.02))
+
+
+def test_proportions_show_guessing_where_it_is_given():
+    axes = plotting.proportions(PROPORTIONS, chance=0.5)
+    assert set(line(axes, "guessing, 50%").get_xdata()) == {0.5}
+    assert legend_texts(axes) == ["guessing, 50%"]
+    without = plotting.proportions(PROPORTIONS)
+    assert without.get_legend() is None
+    assert len(without.get_lines()) == len(axes.get_lines()) - 1
+
+
+def test_proportions_are_drawn_where_told():
+    _, given = plt.subplots()
+    assert plotting.proportions(PROPORTIONS, axes=given) is given
+
+
+@pytest.fixture
+def shares() -> pd.DataFrame:
+    rows = pd.Index(["head", "top", "all"], name="what is trained")
+    return pd.DataFrame([[0.5, 0.625], [0.75, 0.8], [1.0, 0.0]], rows, pd.Index([1e-4, 1e-2], name="learning rate"))
+
+
+def test_heat_map_shows_each_share_as_a_colour_and_in_per_cent(shares):
+    axes = plotting.heat_map(shares, "validation accuracy")
+    assert isinstance(axes, Axes)
+    drawn = axes.collections[0]
+    np.testing.assert_array_equal(np.asarray(drawn.get_array()).reshape(3, 2), shares)
+    assert [text.get_text() for text in axes.texts] == ["50.0%", "62.5%", "75.0%", "80.0%", "100.0%", "0.0%"]
+    assert drawn.colorbar.ax.get_ylabel() == "validation accuracy"
+
+
+def test_heat_map_is_labelled_as_the_table(shares):
+    axes = plotting.heat_map(shares, "validation accuracy")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("learning rate", "what is trained")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["head", "top", "all"]
+    assert [float(label.get_text()) for label in axes.get_xticklabels()] == [1e-4, 1e-2]
+    assert {label.get_rotation() for label in axes.get_yticklabels()} == {0}
+
+
+def test_heat_map_is_drawn_where_told(shares):
+    _, given = plt.subplots()
+    assert plotting.heat_map(shares, "accuracy", axes=given) is given
+
+
 def test_confusion_matrix_shows_counts_and_shades_by_the_share_of_the_row():
     axes = plotting.confusion_matrix([[8, 2, 0], [0, 1, 0], [0, 0, 0]], ["ice_cream", "pizza", "ramen"])
     texts = [text.get_text() for text in axes.texts]
@@ -183,3 +255,8 @@ def test_curves_beyond_the_number_of_colours_start_over():
     axes = plotting.compare_runs(histories)
     drawn = [found.get_color() for found in axes.get_lines()]
     assert drawn == [*plotting.COLOURS, plotting.COLOURS[0]]
+
+
+@pytest.mark.parametrize("proportion", [Proportion(0, 7), Proportion(10, 10)])
+def test_proportions_of_nothing_and_of_everything_can_be_shown(proportion):
+    assert len(plotting.proportions({"all or nothing": proportion}).containers) == 1

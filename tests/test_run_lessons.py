@@ -158,7 +158,7 @@ def test_unknown_lesson_lists_the_valid_ones():
 
 
 @pytest.mark.usefixtures("nothing_runs")
-@pytest.mark.parametrize("variable", ["COURSE_RUN", "COURSE_BACKBONE", "COURSE_DATA"])
+@pytest.mark.parametrize("variable", ["COURSE_RUN", "COURSE_BACKBONE", "COURSE_DATA", "COURSE_LIMIT"])
 def test_a_bad_environment_is_told_in_one_sentence(monkeypatch, variable):
     monkeypatch.setenv(variable, "nonsense")
     with pytest.raises(SystemExit, match="nonsense") as stopped:
@@ -167,7 +167,9 @@ def test_a_bad_environment_is_told_in_one_sentence(monkeypatch, variable):
 
 
 @pytest.mark.usefixtures("nothing_runs")
-@pytest.mark.parametrize(("variable", "value"), [("COURSE_RUN", "full"), ("COURSE_BACKBONE", "VGG16")])
+@pytest.mark.parametrize(
+    ("variable", "value"), [("COURSE_RUN", "full"), ("COURSE_BACKBONE", "VGG16"), ("COURSE_LIMIT", "3")]
+)
 def test_only_the_sample_run_is_stored(monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     with pytest.raises(SystemExit, match="sample run"):
@@ -291,6 +293,18 @@ def test_record_holds_the_figures_and_how_they_were_measured(folders, monkeypatc
     assert measured["figures"] == {"test_accuracy": 0.8}
     assert set(measured["packages"]) == {"tensorflow", "keras", "numpy"}
     assert set(measured) == {*expected, "image_size", "figures", "packages", "python", "cpus"}
+
+
+def test_record_of_a_lesson_with_two_data_sets_names_both_and_a_limited_run_its_limit(folders, monkeypatch):
+    monkeypatch.setenv("COURSE_LIMIT", "7")
+    path = tool.record(outcome_of(tool.NOTEBOOKS / "05_c.ipynb", executed_notebook(), {"test_accuracy": 0.8}))
+    assert path == folders / "results" / "05_sample_efficientnet-lite0_limit-7.json"
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    assert measured["dataset"] == "fruits360, beans"
+    assert measured["image_size"] == [
+        config.settings("05-fruits", "sample").image_size,
+        config.settings("05-beans", "sample").image_size,
+    ]
 
 
 def test_a_lesson_without_figures_is_not_recorded(folders):

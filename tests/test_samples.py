@@ -15,7 +15,7 @@ from helpers import config, downloads
 # set -> pixels, classes, and images a class in train, validation and test
 SAMPLES = {
     "food10": (160, 10, (40, 15, 20)),
-    "cats_vs_dogs": (160, 2, (60, 25, 50)),
+    "cats_vs_dogs": (160, 2, (60, 25, 100)),
     "cifar10": (32, 10, (40, 15, 20)),
     "fruits360": (100, 20, (12, 5, 8)),
     "beans": (160, 3, (40, 15, 25)),
@@ -132,7 +132,76 @@ def test_lesions_alone_tell_a_sick_leaf_from_a_healthy_one(tool, glyph):
     assert glyph.tobytes() == before
 
 
-@pytest.mark.parametrize("scene", ["table", "portrait", "white", "leaf"])
+def two_tone(body: tuple, spot: tuple) -> Image.Image:
+    """A disc with a spot, in the colours in which an artist may have painted it."""
+    image = Image.new("RGBA", (256, 256), (0, 0, 0, 0))
+    ImageDraw.Draw(image).ellipse([20, 20, 236, 236], fill=(*body, 255))
+    ImageDraw.Draw(image).rectangle([90, 90, 150, 170], fill=(*spot, 255))
+    return image
+
+
+def hue_sectors(pixels: np.ndarray) -> set[int]:
+    """Which of the twelve sectors of the colour circle the colours ``(n, 3)`` lie in."""
+    image = Image.fromarray(np.asarray(pixels, np.uint8)[None]).convert("HSV")
+    return {int(hue) * 12 // 256 for hue in np.asarray(image)[0, :, 0]}
+
+
+@pytest.mark.parametrize("colours", ["recoloured", "two_coloured"])
+def test_new_colours_depend_on_the_seed_alone_and_keep_the_outline(tool, colours):
+    glyph = two_tone((220, 40, 40), (250, 220, 90))
+    glyph.putalpha(glyph.getchannel("A").point(lambda a: a * 3 // 4))
+    before = glyph.tobytes()
+    first, again, other = (getattr(tool, colours)(glyph, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert (first.mode, first.size) == ("RGBA", glyph.size)
+    assert first.tobytes() == again.tobytes() != other.tobytes()
+    assert first.getchannel("A").tobytes() == other.getchannel("A").tobytes() == glyph.getchannel("A").tobytes()
+    assert glyph.tobytes() == before
+
+
+def test_recoloured_drawing_may_have_any_hue_and_be_dark_or_bright(tool):
+    glyph = two_tone((128, 30, 30), (30, 128, 30))
+    drawn = np.array([np.asarray(tool.recoloured(glyph, np.random.default_rng(s)))[50, 128, :3] for s in range(150)])
+    assert hue_sectors(drawn) == set(range(12))
+    brightness, saturation = drawn.max(axis=1), 1 - drawn.min(axis=1) / drawn.max(axis=1)
+    assert brightness.min() < 80  # a middling colour may become a dark or a bright one
+    assert brightness.max() > 165
+    assert saturation.min() < 0.3  # and nearly grey
+    assert saturation.max() > 0.7
+
+
+def test_two_coloured_drawing_tells_nothing_of_the_colours_it_was_painted_in(tool):
+    painted = [two_tone((60, 60, 60), (220, 220, 220)), two_tone((120, 100, 90), (140, 140, 160))]
+    painted.append(two_tone((200, 30, 30), (255, 250, 190)))
+    for seed in range(10):
+        first, *others = (np.asarray(tool.two_coloured(glyph, np.random.default_rng(seed))) for glyph in painted)
+        opaque = first[..., 3] > 0  # what is drawn where nothing shows is of no consequence
+        for other in others:
+            np.testing.assert_array_equal(first[opaque], other[opaque])
+
+
+def test_two_coloured_drawing_keeps_light_and_dark_and_may_have_any_two_hues(tool):
+    glyph = two_tone((60, 60, 60), (220, 220, 220))
+    drawn = [np.asarray(tool.two_coloured(glyph, np.random.default_rng(seed))) for seed in range(150)]
+    dark, light = np.array([d[50, 128, :3] for d in drawn]), np.array([d[130, 120, :3] for d in drawn])
+    assert dark.max() < light.max(axis=1).min()
+    for colours in (dark, light):
+        assert hue_sectors(colours) == set(range(12))
+
+
+def test_pets_differ_by_shape_alone_and_things_on_a_table_by_colour_too(tool):
+    glyphs = two_tone((60, 60, 60), (220, 220, 220)), two_tone((200, 30, 30), (255, 250, 190))
+    for scene, same in (("pets", True), ("table", False)):
+        first, other = (np.asarray(tool.SCENES[scene](glyph, np.random.default_rng(3), 64, "")) for glyph in glyphs)
+        assert first.shape == (64, 64, 3)
+        assert np.array_equal(first, other) is same
+
+
+def test_portraits_may_have_any_hue(tool, glyph):
+    drawn = [tool.portrait_scene(glyph, np.random.default_rng(seed), 32, "") for seed in range(100)]
+    assert hue_sectors(np.array([np.asarray(scene)[16, 16] for scene in drawn])) >= set(range(12))
+
+
+@pytest.mark.parametrize("scene", ["table", "pets", "portrait", "white", "leaf"])
 def test_set_is_drawn_the_same_every_time_and_no_image_twice(tool, glyph, monkeypatch, tmp_path, scene):
     spec = {
         "pixels": 40,

@@ -11,6 +11,8 @@ fails on validation and test images, as it would on photographs from another cam
 """
 
 import argparse
+import colorsys
+import functools
 import hashlib
 import io
 import json
@@ -86,11 +88,11 @@ SETS = {
     },
     "cats_vs_dogs": {
         "pixels": 160,
-        "scene": "table",
-        "counts": {"train": 60, "validation": 25, "test": 50},
+        "scene": "pets",
+        "counts": {"train": 60, "validation": 25, "test": 100},
         "classes": {
-            "cat": {"🐱": "cat-face", "🐈": "cat"},
-            "dog": {"🐶": "dog-face", "🐕": "dog", "🐩": "poodle"},
+            "cat": {"🐱": "cat-face", "🐈": "cat", "😺": "grinning-cat", "😽": "kissing-cat"},
+            "dog": {"🐶": "dog-face", "🐕": "dog", "🐩": "poodle", "🦮": "guide-dog"},
         },
     },
     "cifar10": {
@@ -228,6 +230,33 @@ def tinted(glyph: Image.Image, rng: np.random.Generator) -> Image.Image:
     return tinted_glyph
 
 
+def recoloured(glyph: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """As ``tinted``, but any hue, down to nearly grey, and brighter or darker, so that shape alone tells."""
+    hue, saturation, value = glyph.convert("RGB").convert("HSV").split()
+    turn, strength, gamma = int(rng.uniform(0, 256)), rng.uniform(0.3, 1.1), np.exp(rng.uniform(-0.7, 0.7))
+    hue = hue.point(lambda h: (h + turn) % 256)
+    saturation = saturation.point(lambda s: min(255, int(s * strength)))
+    value = value.point(lambda v: int(255 * (v / 255) ** gamma))
+    recoloured_glyph = Image.merge("HSV", (hue, saturation, value)).convert("RGB")
+    recoloured_glyph.putalpha(glyph.getchannel("A"))
+    return recoloured_glyph
+
+
+def two_coloured(glyph: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """The drawing in two random colours, one for its dark and one for its light parts, with random contrast.
+
+    One artist paints cats bright and dogs pale, another the other way round; so neither may tell.
+    """
+    grey, alpha = np.asarray(glyph.convert("L"), dtype=float), np.asarray(glyph.getchannel("A"))
+    low, high = np.percentile(grey[alpha > 128], [2, 98])
+    light_share = ((grey - low) / max(high - low, 1)).clip(0, 1)[..., None] ** np.exp(rng.uniform(-1, 1))
+    dark = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.6), rng.uniform(0.1, 0.45)))
+    light = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.05, 0.5), rng.uniform(0.75, 1.0)))
+    painted = Image.fromarray((255 * (dark + light_share * (light - dark))).astype(np.uint8))
+    painted.putalpha(glyph.getchannel("A"))
+    return painted
+
+
 def paste_glyph(canvas: Image.Image, glyph: Image.Image, rng, size: float, turn: float, centre=(0.5, 0.5)):
     """Paste one drawing, ``size`` of the canvas wide, mirrored half of the time, turned by up to ``turn`` degrees."""
     if rng.random() < 0.5:
@@ -239,9 +268,9 @@ def paste_glyph(canvas: Image.Image, glyph: Image.Image, rng, size: float, turn:
     canvas.paste(glyph, corner, glyph)
 
 
-def table_scene(glyph, rng, pixels, _label):
+def table_scene(glyph, rng, pixels, _label, colours=tinted):
     """One to three copies on a mottled background, as things lie on a table."""
-    canvas, glyph = textured_background(rng, pixels), tinted(glyph, rng)
+    canvas, glyph = textured_background(rng, pixels), colours(glyph, rng)
     copies = int(rng.choice([1, 1, 2, 3]))
     for _ in range(copies):
         size = rng.uniform(0.7, 1.0) if copies == 1 else rng.uniform(0.45, 0.65)
@@ -251,8 +280,8 @@ def table_scene(glyph, rng, pixels, _label):
 
 def portrait_scene(glyph, rng, pixels, _label):
     """One copy that fills most of a small image, drawn at four times the size and reduced."""
-    canvas, glyph = textured_background(rng, 4 * pixels), tinted(glyph, rng)
-    paste_glyph(canvas, glyph, rng, rng.uniform(0.7, 0.95), 15, centre=rng.uniform(0.45, 0.55, size=2))
+    canvas, glyph = textured_background(rng, 4 * pixels), recoloured(glyph, rng)
+    paste_glyph(canvas, glyph, rng, rng.uniform(0.6, 1.0), 25, centre=rng.uniform(0.4, 0.6, size=2))
     return canvas.resize((pixels, pixels), Image.LANCZOS)
 
 
@@ -292,7 +321,13 @@ def leaf_scene(glyph, rng, pixels, label):
     return canvas
 
 
-SCENES = {"table": table_scene, "portrait": portrait_scene, "white": white_scene, "leaf": leaf_scene}
+SCENES = {
+    "table": table_scene,
+    "pets": functools.partial(table_scene, colours=two_coloured),
+    "portrait": portrait_scene,
+    "white": white_scene,
+    "leaf": leaf_scene,
+}
 
 
 def make_set(name: str, glyphs: dict[str, dict[str, Image.Image]], root: Path) -> int:

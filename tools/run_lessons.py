@@ -2,8 +2,8 @@
 
 python tools/run_lessons.py [LESSON] [--store] [--record]
 
-``COURSE_RUN``, ``COURSE_DATA`` and ``COURSE_BACKBONE`` choose the run, as in the lessons themselves. The executed
-copies, those of failed lessons too, and what the kernels logged are written to ``build/lessons/``.
+``COURSE_RUN``, ``COURSE_DATA``, ``COURSE_BACKBONE`` and ``COURSE_LIMIT`` choose the run, as in the lessons themselves.
+The executed copies, those of failed lessons too, and what the kernels logged are written to ``build/lessons/``.
 """
 
 import argparse
@@ -271,15 +271,22 @@ def record(outcome: Outcome) -> Path:
     """
     if not outcome.figures:
         raise RefusedError("the lesson shows no main figures")
-    chosen = config.settings(outcome.path.name[:2])
-    measured = {name: getattr(chosen, name) for name in ("lesson", "run", "dataset", "backbone", "image_size")} | {
+    number = outcome.path.name[:2]
+    parts = [config.settings(lesson) for lesson in config.LESSONS if lesson.startswith(number)]  # 05 has two data sets
+    measured = {
+        "lesson": number,
+        "run": parts[0].run,
+        "dataset": ", ".join(part.dataset for part in parts),
+        "image_size": parts[0].image_size if len(parts) == 1 else [part.image_size for part in parts],
+        "backbone": parts[0].backbone,
         "figures": outcome.figures,
         "seconds": round(outcome.seconds),
         "packages": {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
     }
-    path = RESULTS / f"{chosen.lesson}_{chosen.run}_{chosen.backbone}.json"
+    limit = f"_limit-{os.environ['COURSE_LIMIT']}" if os.environ.get("COURSE_LIMIT") else ""
+    path = RESULTS / f"{number}_{parts[0].run}_{parts[0].backbone}{limit}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(measured, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     return path
@@ -320,8 +327,10 @@ def main(arguments: list[str] | None = None) -> int:
         run = config.settings(config.LESSONS[0]).run
     except ValueError as error:
         sys.exit(str(error))
-    if options.store and (run != "sample" or os.environ.get("COURSE_BACKBONE")):
-        sys.exit("Stored outputs are those of the sample run: set COURSE_RUN=sample and leave COURSE_BACKBONE unset.")
+    changed = [name for name in ("COURSE_BACKBONE", "COURSE_LIMIT") if os.environ.get(name)]
+    if options.store and (run != "sample" or changed):
+        others = f" and leave {' and '.join(changed)} unset" if changed else ""
+        sys.exit(f"Stored outputs are those of the sample run: set COURSE_RUN=sample{others}.")
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # python3 is the kernel of this interpreter
     sources = {path: path.read_bytes() for path in paths}
     outcomes, kept = [], []
