@@ -37,7 +37,6 @@ NOTEBOOKS = config.ROOT / "notebooks"
 EXECUTED = config.BUILD / "lessons"
 RESULTS = config.RESULTS
 MOST_BYTES = 400 * 1000  # of a stored notebook
-LARGE_PICTURE = 60_000  # bytes; larger ones are stored with 256 colours
 _MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:root|home|tmp|work|Users)/|[A-Za-z]:\\+Users")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -232,18 +231,24 @@ def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             if shown := machine_path(*texts(output)):
                 raise RefusedError(f"cell {number} shows a path of this machine: {_first_line(shown)}")
             if "image/png" in output.get("data", {}):
-                output.data["image/png"] = smaller_picture(output.data["image/png"])
+                mime_type, picture = smaller_picture(output.data.pop("image/png"))
+                output.data[mime_type] = picture
     return notebook
 
 
-def smaller_picture(encoded: str) -> str:
-    """A base64 PNG with at most 256 colours if it is large, as figures with photographs are; else as it is."""
-    png = base64.b64decode(encoded)
-    if len(png) <= LARGE_PICTURE:
-        return encoded
-    reduced = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(reduced, "png", optimize=True)
-    return base64.b64encode(reduced.getvalue()).decode() + "\n"
+def smaller_picture(encoded: str) -> tuple[str, str]:
+    """MIME type and base64 text of a PNG as it is, with 64 colours (good for plots) or as JPEG (for pictures).
+
+    The smallest of the three is taken.
+    """
+    image = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+    few_colours, jpeg = io.BytesIO(), io.BytesIO()
+    image.quantize(64).save(few_colours, "png", optimize=True)
+    image.save(jpeg, "jpeg", quality=80, optimize=True)
+    candidates = [("image/png", encoded)]
+    for mime_type, data in (("image/png", few_colours), ("image/jpeg", jpeg)):
+        candidates.append((mime_type, base64.b64encode(data.getvalue()).decode() + "\n"))
+    return min(candidates, key=lambda candidate: len(candidate[1]))
 
 
 def texts(output: nbformat.NotebookNode) -> list[str]:
