@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -181,7 +182,8 @@ def predict_in_new_process(path: Path | str, images: np.ndarray) -> np.ndarray:
     program = (
         "import sys, numpy, keras; "
         "model = keras.saving.load_model(sys.argv[1]); "
-        "numpy.save(sys.argv[3], model(numpy.load(sys.argv[2]), training=False))"
+        "output = model(numpy.load(sys.argv[2]), training=False); "
+        "numpy.save(sys.argv[3], keras.ops.convert_to_numpy(output))"
     )
     with tempfile.TemporaryDirectory() as folder:
         given, got = Path(folder, "images.npy"), Path(folder, "output.npy")
@@ -190,8 +192,8 @@ def predict_in_new_process(path: Path | str, images: np.ndarray) -> np.ndarray:
         without_gpu = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}  # this process may hold all of its memory
         ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=without_gpu)
         if ended.returncode:
-            errors = re.findall(r"^[\w.]*(?:Error|Exception)\b.*", ended.stderr, re.MULTILINE)
-            reason = (errors or ended.stderr.strip().splitlines() or ["no reason given"])[-1]
+            said = re.split(r"^(?=[\w.]*(?:Error|Exception)\b)", ended.stderr, flags=re.MULTILINE)[-1]
+            reason = textwrap.shorten(said, 300, placeholder=" …") or "no reason given"
             raise ValueError(f"{path} does not load or predict in a process of its own: {reason}")
         return np.load(got)
 

@@ -518,7 +518,9 @@ def test_new_process_predicts_the_same_with_augmentation_and_any_preprocessing(m
 
 def test_file_that_is_no_model_does_not_load_in_a_new_process(tmp_path):
     (tmp_path / "no.keras").write_text("no model")
-    with pytest.raises(ValueError, match=r"no\.keras does not load in a process of its own: .*\.keras") as error:
+    with pytest.raises(
+        ValueError, match=r"no\.keras does not load or predict in a process of its own: .*\.keras"
+    ) as error:
         models.predict_in_new_process(tmp_path / "no.keras", np.zeros((1, 8, 8, 3), np.float32))
     assert "\n" not in str(error.value)
 
@@ -532,7 +534,7 @@ def test_layer_that_only_this_process_knows_does_not_load_in_a_new_one(tmp_path)
     keras.Sequential([keras.Input((8, 8, 3)), Halve()]).save(path)
     here = keras.saving.load_model(path, custom_objects={"Halve": Halve})
     assert here.predict(np.ones((1, 8, 8, 3)), verbose=0).max() == 0.5
-    with pytest.raises(ValueError, match=r"custom\.keras does not load in a process of its own: .*'Halve'"):
+    with pytest.raises(ValueError, match=r"custom\.keras does not load or predict in a process of its own: .*'Halve'"):
         models.predict_in_new_process(path, np.ones((1, 8, 8, 3), np.float32))
 
 
