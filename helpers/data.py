@@ -41,6 +41,10 @@ class Images:
         """The images at the given positions, in that order."""
         return Images(self.paths[index], self.labels[index], self.class_names)
 
+    def shuffled_by_class(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """Positions of each class's images, shuffled, in the order of the classes."""
+        return [rng.permutation(np.flatnonzero(self.labels == c)) for c in range(len(self.class_names))]
+
     def draw(self, per_class: int, seed: int) -> np.ndarray:
         """Positions of ``per_class`` images of each class, drawn without replacement and shuffled.
 
@@ -50,7 +54,7 @@ class Images:
             ValueError: if a class has fewer images.
         """
         rng = np.random.default_rng(seed)
-        orders = [rng.permutation(np.flatnonzero(self.labels == c)) for c in range(len(self.class_names))]
+        orders = self.shuffled_by_class(rng)
         smallest = min(len(order) for order in orders)
         if not 1 <= per_class <= smallest:
             raise ValueError(f"{per_class} images a class were asked for: choose between 1 and {smallest}.")
@@ -228,19 +232,16 @@ def _decodable(images: Images) -> tuple[Images, list[str]]:
 
 def _split(images: Images, fraction: float, seed: int) -> tuple[Images, Images]:
     """Draw ``fraction`` of each class, at least one image, out of ``images``: what is left, and what was drawn."""
-    rng = np.random.default_rng(seed)
     drawn = np.zeros(len(images), dtype=bool)
-    for label in range(len(images.class_names)):
-        members = np.flatnonzero(images.labels == label)
-        drawn[rng.permutation(members)[: max(1, round(fraction * len(members)))]] = True
+    for order in images.shuffled_by_class(np.random.default_rng(seed)):
+        drawn[order[: max(1, round(fraction * len(order)))]] = True
     return images.select(np.flatnonzero(~drawn)), images.select(np.flatnonzero(drawn))
 
 
 def _at_most(images: Images, most: int, seed: int) -> Images:
     """Draw ``most`` images of each class, all of a class that has fewer; they keep their order."""
-    rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(images.labels == label) for label in range(len(images.class_names))]
-    return images.select(np.sort(np.concatenate([rng.permutation(m)[:most] for m in members])))
+    orders = images.shuffled_by_class(np.random.default_rng(seed))
+    return images.select(np.sort(np.concatenate([order[:most] for order in orders])))
 
 
 def _listed(names, most: int = 12) -> str:

@@ -119,22 +119,21 @@ def unfreeze_above(network: keras.Model, last_frozen: str) -> None:
     if last_frozen not in names:
         raise ValueError(f"{network.name} has no layer {last_frozen!r}: its last ones are {', '.join(names[-5:])}.")
     network.trainable = True
+    position = names.index(last_frozen)
     for i, layer in enumerate(network.layers):
-        above = i > names.index(last_frozen)
-        layer.trainable = above and not isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = i > position and not isinstance(layer, keras.layers.BatchNormalization)
 
 
 def trainable_by_block(network: keras.Model) -> pd.DataFrame:
     """Number of layers, of parameters and of trainable parameters in each block of a network, first block first.
 
-    A block is the part of the layers' names before their last words: ``block5_conv1`` belongs to ``block5``.
+    The layers' names tell the block: ``block5_conv1`` belongs to ``block5``. A layer outside blocks has its own row.
     """
-    rows: dict[str, list[int]] = {}
-    for layer in network.layers:
-        row = rows.setdefault(_block_of(layer.name), [0, 0, 0])
-        trained = sum(int(np.prod(w.shape)) for w in layer.trainable_weights)
-        rows[_block_of(layer.name)] = [row[0] + 1, row[1] + layer.count_params(), row[2] + trained]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["layers", "parameters", "trainable"])
+    table = pd.DataFrame(
+        [(1, layer.count_params(), count_parameters(layer).trainable) for layer in network.layers],
+        columns=["layers", "parameters", "trainable"],
+    )
+    return table.groupby([_block_of(layer.name) for layer in network.layers], sort=False).sum()
 
 
 def _block_of(layer_name: str) -> str:
@@ -252,8 +251,8 @@ class ParameterCount:
         return f"{self.trainable:,} trainable, {self.frozen:,} frozen"
 
 
-def count_parameters(model: keras.Model) -> ParameterCount:
-    """Count the trainable and the frozen parameters of a model."""
+def count_parameters(model: keras.Layer) -> ParameterCount:
+    """Count the trainable and the frozen parameters of a model or a layer."""
     trainable = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
     frozen = sum(int(np.prod(w.shape)) for w in model.non_trainable_weights)
     return ParameterCount(trainable, frozen)

@@ -133,7 +133,7 @@ def compare_runs(
     axes.set(xlabel="epoch", ylabel=metric.replace("val_", "validation "), xticks=_ticks(np.arange(1, longest + 1)))
     if "accuracy" in metric:
         axes.set_ylim(0, 1.02)
-    axes.legend(frameon=False, bbox_to_anchor=(1.01, 0.5), loc="center left")
+    _legend_beside(axes)
     sns.despine(ax=axes)
     axes.figure.tight_layout()
     return axes
@@ -162,7 +162,7 @@ def accuracy_against_images(
     axes.set_xticks(list(images_per_class), [str(n) for n in images_per_class])
     axes.minorticks_off()
     axes.set(xlabel="training images per class", ylabel="test accuracy", ylim=(0, 1.02))
-    axes.legend(frameon=False, bbox_to_anchor=(1.01, 0.5), loc="center left")
+    _legend_beside(axes)
     sns.despine(ax=axes)
     axes.figure.tight_layout()
     return axes
@@ -183,7 +183,7 @@ def proportions(values: Mapping[str, "Proportion"], chance: float | None = None,
     axes.errorbar(middle, rows, xerr=[middle - low, high - middle], fmt="o", capsize=3, color=BLUE)
     if chance is not None:
         axes.axvline(chance, color=GREY, linestyle=":", label=f"guessing, {chance:.0%}")
-        axes.legend(frameon=False, bbox_to_anchor=(1.01, 0.5), loc="center left")
+        _legend_beside(axes)
     axes.set_yticks(rows, [name.replace("_", " ") for name in values])
     axes.invert_yaxis()
     axes.set(xlabel="accuracy", xlim=(0, 1.02))
@@ -250,6 +250,10 @@ def feature_maps(maps: Mapping[str, np.ndarray], columns: int = 8) -> np.ndarray
             axes.set_axis_off()
         row[0].set_title(textwrap.shorten(title, 80), fontsize=9, loc="left").set_in_layout(False)
     return grid
+
+
+def _legend_beside(axes: Axes) -> None:
+    axes.legend(frameon=False, bbox_to_anchor=(1.01, 0.5), loc="center left")
 
 
 def _colours(number: int) -> list[str]:

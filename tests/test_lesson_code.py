@@ -29,8 +29,8 @@ def run_cells(lesson: str, namespace: dict, *lines: str) -> dict:
     return namespace
 
 
-def small(settings: config.Settings, **changes) -> config.Settings:
-    return dataclasses.replace(settings, image_size=SIZE, batch_size=BATCH, epochs=1, fine_tuning_epochs=1, **changes)
+def small(settings: config.Settings) -> config.Settings:
+    return dataclasses.replace(settings, image_size=SIZE, batch_size=BATCH, epochs=1, fine_tuning_epochs=1)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def lesson_04(names, rng):
     backbone = models.backbone("MobileNetV2", SIZE)
     points = {name: backbone.get_layer(layer).output for name, layer in names["freeze_points"].items()}
     points["features"] = keras.layers.GlobalAveragePooling2D()(backbone.output)
-    pixels = rng.uniform(0, 255, size=(64, SIZE, SIZE, 3)).astype(np.float32)
+    names["pixels"] = pixels = rng.uniform(0, 255, size=(64, SIZE, SIZE, 3)).astype(np.float32)
     kept = keras.Model(backbone.input, points).predict(pixels, verbose=0)
     names |= dict(backbone=backbone, pretrained=backbone.get_weights(), outputs=points)
     names |= dict(kept={"train": kept, "validation": kept}, labels=dict.fromkeys(data.SPLITS, np.arange(64) % 10))
@@ -121,7 +121,6 @@ def lesson_04(names, rng):
 
 
 def test_lesson_04_shows_that_only_frozen_batch_norm_keeps_its_statistics(lesson_04):
-    lesson_04["heads"] = {seed: lesson_04["new_head"](seed) for seed in lesson_04["settings"].seeds}
     run_cells("04", lesson_04, "def moving_statistics_after_training", "moved = moving_statistics")
     assert len(lesson_04["moved"]) > 0
 
@@ -142,12 +141,12 @@ def test_fine_tuning_of_lesson_04_leaves_batch_norm_and_all_below_the_last_20_la
     assert all(np.array_equal(w, before) for w, before in zip(backbone.weights, pretrained, strict=True))
 
 
-def test_joined_model_of_lesson_04_says_what_its_parts_say_and_reloads(lesson_04, rng, tmp_path):
+def test_joined_model_of_lesson_04_says_what_its_parts_say_and_reloads(lesson_04, tmp_path):
     run_cells("04", lesson_04, "def fine_tuning_model(")
     model, head, _ = lesson_04["fine_tuning_model"]("some", 1e-3)
     lesson_04["fit"](model, "some", epochs=1)
     whole = keras.Sequential([lesson_04["backbone"], keras.layers.GlobalAveragePooling2D(), head])
-    pixels = np.random.default_rng(0).uniform(0, 255, size=(64, SIZE, SIZE, 3)).astype(np.float32)
+    pixels = lesson_04["pixels"]
     parts = model.predict(lesson_04["kept"]["train"]["some"], verbose=0)
     np.testing.assert_allclose(whole.predict(pixels, verbose=0), parts, atol=1e-5)  # the same float32 operations
     assert_reloads(whole, pixels[:4], tmp_path / "04.keras", rtol=1e-4, atol=1e-5)

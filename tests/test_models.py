@@ -543,7 +543,7 @@ def test_misfed_lite0_keeps_the_names_of_its_layers():
     models.unfreeze_above(network, models.FREEZE_POINTS["efficientnet-lite0"]["some"])
 
 
-def test_no_batch_norm_of_a_network_inside_a_network_is_trainable():
+def test_no_batch_norm_of_misfed_lite0_is_trainable():
     network = models.backbone("efficientnet-lite0", 64, None, own_preprocessing=False)
     models.unfreeze_above(network, "preprocessing")
     norms = [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]

@@ -216,30 +216,31 @@ def textured_background(rng: np.random.Generator, pixels: int, low=40, high=230)
     return Image.fromarray((rng.uniform(low, high, size=3) + field).clip(0, 255).astype(np.uint8))
 
 
+def in_other_colours(glyph: Image.Image, turn: int, strength: float, gamma: float | None = None) -> Image.Image:
+    """The drawing with hues turned by ``turn`` of 256 steps, saturation times ``strength``, value to the ``gamma``."""
+    hue, saturation, value = glyph.convert("RGB").convert("HSV").split()
+    hue = hue.point(lambda h: (h + turn) % 256)
+    saturation = saturation.point(lambda s: min(255, int(s * strength)))
+    if gamma is not None:
+        value = value.point(lambda v: int(255 * (v / 255) ** gamma))
+    painted = Image.merge("HSV", (hue, saturation, value)).convert("RGB")
+    painted.putalpha(glyph.getchannel("A"))
+    return painted
+
+
 def tinted(glyph: Image.Image, rng: np.random.Generator) -> Image.Image:
     """The drawing with its hues turned by up to 90 degrees and paler or stronger colours.
 
     All artists paint the same things in the same colours; without this, colour alone would tell the classes apart.
     """
-    hue, saturation, value = glyph.convert("RGB").convert("HSV").split()
     turn, strength = int(rng.uniform(-90, 90) / 360 * 256), rng.uniform(0.5, 1.1)
-    hue = hue.point(lambda h: (h + turn) % 256)
-    saturation = saturation.point(lambda s: min(255, int(s * strength)))
-    tinted_glyph = Image.merge("HSV", (hue, saturation, value)).convert("RGB")
-    tinted_glyph.putalpha(glyph.getchannel("A"))
-    return tinted_glyph
+    return in_other_colours(glyph, turn, strength)
 
 
 def recoloured(glyph: Image.Image, rng: np.random.Generator) -> Image.Image:
     """As ``tinted``, but any hue, down to nearly grey, and brighter or darker, so that shape alone tells."""
-    hue, saturation, value = glyph.convert("RGB").convert("HSV").split()
     turn, strength, gamma = int(rng.uniform(0, 256)), rng.uniform(0.3, 1.1), np.exp(rng.uniform(-0.7, 0.7))
-    hue = hue.point(lambda h: (h + turn) % 256)
-    saturation = saturation.point(lambda s: min(255, int(s * strength)))
-    value = value.point(lambda v: int(255 * (v / 255) ** gamma))
-    recoloured_glyph = Image.merge("HSV", (hue, saturation, value)).convert("RGB")
-    recoloured_glyph.putalpha(glyph.getchannel("A"))
-    return recoloured_glyph
+    return in_other_colours(glyph, turn, strength, gamma)
 
 
 def two_coloured(glyph: Image.Image, rng: np.random.Generator) -> Image.Image:
