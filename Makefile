@@ -9,7 +9,7 @@ export COURSE_RUN
 export JUPYTER_PREFER_ENV_PATH := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: help setup run test unit lessons lab lint data clean
+.PHONY: help setup run test unit lessons bench lab lint data clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -34,6 +34,9 @@ unit: $(READY) ## unit tests only
 
 lessons: $(READY) ## every lesson against its stored outputs
 	COURSE_RUN=sample COURSE_BACKBONE= COURSE_DATA= COURSE_LIMIT= $(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 notebooks
+
+bench: $(READY) ## our way against the usual one; COURSE_DATA=DIR for real images
+	$(BIN)/python benchmarks/run.py $(NAME)
 
 lab: $(READY) ## JupyterLab on lesson 01
 	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/01_theory.ipynb

@@ -51,6 +51,8 @@ class Settings:
         learning_rate: Of the head.
         fine_tuning_epochs: Passes through the training images after unfreezing (lessons 03 to 05).
         fine_tuning_rate: Learning rate of fine-tuning (lessons 03 to 05): in the full run at most a tenth of it.
+        deeper_epochs: Further ones, after unfreezing ``"many"`` layers (lesson 04).
+        views: Augmented versions of each training image whose activations are kept (lesson 04).
         unfrozen: How many layers are fine-tuned, ``"few"``, ``"some"`` or ``"many"`` (``models.FREEZE_POINTS``).
         seeds: One training for each, where a lesson repeats its experiment.
         hub_models: Name to TensorFlow Hub handle (lesson 02, full run).
@@ -67,6 +69,8 @@ class Settings:
     learning_rate: float = 3e-3
     fine_tuning_epochs: int | None = None
     fine_tuning_rate: float | None = None
+    deeper_epochs: int | None = None
+    views: int | None = None
     unfrozen: str | None = None
     seeds: tuple[int, ...] = (0,)
     hub_models: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -99,19 +103,19 @@ _LESSONS = {
             fine_tuning_epochs=4, fine_tuning_rate=1e-4, unfrozen="some", seeds=(0, 1),
         ),
         "full": dict(
-            dataset="cats_vs_dogs", backbone="VGG16", image_size=150, epochs=8, learning_rate=2e-3,
+            dataset="cats_vs_dogs", backbone="VGG16", image_size=224, epochs=8, learning_rate=2e-3,
             fine_tuning_epochs=5, fine_tuning_rate=1e-5, unfrozen="some", seeds=(0, 1),
-            per_class=dict(train=2000, validation=500, test=1000),
+            per_class=dict(train=1000, validation=250, test=1000),
         ),
     },
     "04": {
         "sample": dict(
             dataset="cifar10", backbone="efficientnet-lite0", image_size=96, epochs=5, learning_rate=2e-3,
-            fine_tuning_epochs=4, fine_tuning_rate=2e-4, unfrozen="many", seeds=(0, 1),
+            fine_tuning_epochs=1, fine_tuning_rate=4e-4, unfrozen="some", deeper_epochs=3, views=2, seeds=(0, 1),
         ),
         "full": dict(
-            dataset="cifar10", backbone="MobileNetV2", image_size=160, epochs=10, learning_rate=1e-3,
-            fine_tuning_epochs=5, fine_tuning_rate=1e-4, unfrozen="some", seeds=(0, 1),
+            dataset="cifar10", backbone="MobileNetV2", image_size=160, epochs=5, learning_rate=1.5e-3,
+            fine_tuning_epochs=2, fine_tuning_rate=1.5e-4, unfrozen="some", deeper_epochs=8, views=4, seeds=(0, 1),
             per_class=dict(train=500, validation=100, test=200),
         ),
     },
@@ -203,6 +207,7 @@ def quiet_tensorflow() -> None:
     """Import TensorFlow without its start-up log and silence the warnings that a learner can do nothing about."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # tensorflow_hub still uses it
+    warnings.filterwarnings("ignore", message="IProgress not found")  # pooch's bar is drawn as text without ipywidgets
     stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:  # the log is written by C++, past Python's sys.stderr
         os.dup2(nowhere.fileno(), 2)

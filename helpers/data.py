@@ -17,6 +17,7 @@ from helpers import config, downloads
 
 SPLITS = ("train", "validation", "test")
 DRAWN_FRACTION = 0.2  # of the training images, for a split that the data set does not have
+MOST_KEPT_BYTES = 256 * 2**20  # of pixels that a pipeline keeps in memory between epochs
 IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
 
 
@@ -176,6 +177,11 @@ def in_two_splits(dataset: Dataset) -> list[tuple[str, str]]:
 def pipeline(images: Images, image_size: int, batch_size: int = 32, shuffle_seed: int | None = None):
     """Read, decode and resize images batch by batch, in parallel with the model.
 
+    A JPEG of at least twice the size is scaled down by 2, 4 or 8 while it is decoded, which costs less and averages
+    pixels where resizing would skip them. Pixels stay bytes up to the batch. A small set is read once, before its
+    first batch if it is shuffled, and its bytes stay in memory. Of a larger one (``MOST_KEPT_BYTES``) only a few
+    batches are there at a time.
+
     Args:
         images: The files and their labels.
         image_size: Height and width of the result in pixels; the aspect ratio is not kept.
@@ -183,18 +189,38 @@ def pipeline(images: Images, image_size: int, batch_size: int = 32, shuffle_seed
         shuffle_seed: Give a seed to shuffle the files anew each epoch; by default they keep their order.
 
     Returns:
-        A ``tf.data.Dataset`` of ``(pixels, label)``: float32 RGB in [0, 255],
+        A ``tf.data.Dataset`` of ``(pixels, label)``: float32 RGB in [0, 255], whole numbers,
         ``(batch, image_size, image_size, 3)``, and int64 ``(batch,)``.
     """
 
     def read(path, label):
-        image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-        return tf.image.resize(image, (image_size, image_size)), label
+        resized = tf.image.resize(_decoded(tf.io.read_file(path), image_size), (image_size, image_size))
+        return tf.cast(tf.round(resized), tf.uint8), label
 
-    files = tf.data.Dataset.from_tensor_slices((images.paths, images.labels))
-    if shuffle_seed is not None:
-        files = files.shuffle(len(images), seed=shuffle_seed)
-    return files.map(read, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    def shuffled(items):
+        return items if shuffle_seed is None else items.shuffle(len(images), seed=shuffle_seed)
+
+    items = tf.data.Dataset.from_tensor_slices((images.paths, images.labels))
+    if len(images) * 3 * image_size**2 <= MOST_KEPT_BYTES:
+        items = shuffled(items.map(read, num_parallel_calls=tf.data.AUTOTUNE).cache())
+    else:
+        items = shuffled(items).map(read, num_parallel_calls=tf.data.AUTOTUNE)  # the names are shuffled, not the pixels
+    batches = items.batch(batch_size).map(lambda pixels, label: (tf.cast(pixels, tf.float32), label))
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _decoded(content: tf.Tensor, image_size: int) -> tf.Tensor:
+    """An image file's content as RGB bytes, ``(height, width, 3)``: a JPEG by the decoder's own down-scaling."""
+
+    def jpeg():
+        times = tf.reduce_min(tf.image.extract_jpeg_shape(content)[:2]) // image_size
+        choices = [lambda ratio=ratio: tf.io.decode_jpeg(content, channels=3, ratio=ratio) for ratio in (1, 2, 4, 8)]
+        return tf.switch_case(sum(tf.cast(times >= ratio, tf.int32) for ratio in (2, 4, 8)), choices)
+
+    def other():
+        return tf.io.decode_image(content, channels=3, expand_animations=False)
+
+    return tf.ensure_shape(tf.cond(tf.io.is_jpeg(content), jpeg, other), (None, None, 3))
 
 
 def _class_folders(folder: Path) -> list[str]:

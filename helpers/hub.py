@@ -26,7 +26,8 @@ class HubLayer(keras.layers.Layer):
     """
 
     def __init__(self, handle: str, **kwargs):
-        super().__init__(**{**kwargs, "trainable": False})  # a saved layer's configuration holds it too
+        # A saved layer's configuration holds both too. The SavedModel computes as it was saved, in float32.
+        super().__init__(**{**kwargs, "trainable": False, "dtype": "float32"})
         self.handle = str(handle)
         self.module = load(self.handle)
 

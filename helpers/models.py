@@ -26,7 +26,7 @@ from helpers import config, efficientnet_lite
 # (block 5 of VGG16, the last 20 layers of MobileNetV2, the last stage of ResNet50), "many" goes deeper.
 FREEZE_POINTS = {
     "efficientnet-lite0": {"few": "block6d_add", "some": "block6b_add", "many": "block5c_add"},
-    "MobileNetV2": {"few": "block_15_add", "some": "block_14_add", "many": "block_9_add"},
+    "MobileNetV2": {"few": "block_15_add", "some": "block_14_add", "many": "block_5_add"},
     "VGG16": {"few": "block5_conv2", "some": "block4_pool", "many": "block3_pool"},
     "ResNet50": {"few": "conv5_block2_out", "some": "conv4_block6_out", "many": "conv3_block4_out"},
     "ResNet50V2": {"few": "conv5_block2_out", "some": "conv4_block6_out", "many": "conv3_block4_out"},
@@ -217,7 +217,7 @@ def small_cnn(image_size: int, n_classes: int) -> keras.Model:
         model.add(layers.MaxPooling2D())
     model.add(layers.Flatten())
     model.add(layers.Dropout(0.3))
-    model.add(layers.Dense(n_classes, activation="softmax"))
+    model.add(layers.Dense(n_classes, activation="softmax", dtype="float32"))
     return model
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pooch
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from helpers import config, data, downloads
@@ -70,6 +71,68 @@ def test_pipeline_squeezes_a_wide_image_whole_into_the_square(images_in):
     pixels, _ = read_all(data.pipeline(data.find_images(folder).test, image_size=10))
     np.testing.assert_array_equal(pixels[0, 5, 0], [255, 0, 0])
     np.testing.assert_array_equal(pixels[0, 5, -1], [0, 0, 255])
+
+
+def photograph(path, width, height, **options):
+    """A JPEG with a smooth gradient and a bright disc, so that scaling it down keeps it recognisable."""
+    y, x = np.mgrid[0:height, 0:width]
+    disc = (x / width - 0.4) ** 2 + (y / height - 0.6) ** 2 < 0.04
+    pixels = np.stack([255 * x / width, 255 * y / height, np.where(disc, 230, 30)], axis=-1)
+    Image.fromarray(pixels.astype(np.uint8)).save(path, quality=95, subsampling=0, **options)
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (33, 200), (31, 31), (8, 8), (5, 40), (40, 17)])
+def test_large_jpegs_scaled_down_by_the_decoder_show_the_same(tiny_set, width, height):
+    path = tiny_set / "test" / "cat" / "00.jpg"
+    photograph(path, width, height)
+    pixels, _ = read_all(data.pipeline(data.find_images(tiny_set).test, image_size=8))
+    with Image.open(path) as image:
+        wanted = np.asarray(image.resize((8, 8), Image.Resampling.BOX), dtype=float)
+    assert np.abs(pixels[0] - wanted).mean() < 12, "of 255: two ways to average, on a disc with hard edges"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "decoded"),
+    [(64, 48, (12, 16)), (15, 100, (100, 15)), (16, 16, (8, 8)), (130, 130, (17, 17)), (8, 7, (7, 8))],
+)
+def test_decoder_scales_by_a_power_of_two_that_leaves_the_size_or_more(tmp_path, width, height, decoded):
+    path = tmp_path / "a.jpg"
+    photograph(path, width, height)
+    assert data._decoded(path.read_bytes(), 8).shape == (*decoded, 3)
+
+
+def test_png_is_decoded_whole(tmp_path):
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "a.png")
+    assert data._decoded((tmp_path / "a.png").read_bytes(), 8).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_kept_in_memory_or_not_a_pipeline_gives_the_same(images_in, monkeypatch, seed):
+    images = data.find_images(images_in(train=dict(a=9, b=8), validation=dict(a=1, b=1), test=dict(a=1, b=1))).train
+    read = []
+    for most in (data.MOST_KEPT_BYTES, 0):
+        monkeypatch.setattr(data, "MOST_KEPT_BYTES", most)
+        images_pipeline = data.pipeline(images, 8, 4, shuffle_seed=seed)
+        read.append([read_all(images_pipeline) for _ in range(2)])
+    for kept, anew in zip(*read, strict=True):
+        np.testing.assert_array_equal(kept[0], anew[0])
+        np.testing.assert_array_equal(kept[1], anew[1])
+
+
+@pytest.mark.parametrize(("most", "decoded"), [(10**6, 7), (0, 14)])
+def test_small_set_is_decoded_once_and_a_large_one_in_each_epoch(tiny_set, monkeypatch, most, decoded):
+    monkeypatch.setattr(data, "MOST_KEPT_BYTES", most)
+    seen, decode = [], data._decoded
+
+    def counting(content, image_size):
+        tf.py_function(seen.append, [0], [])
+        return decode(content, image_size)
+
+    monkeypatch.setattr(data, "_decoded", counting)
+    images = data.pipeline(data.find_images(tiny_set).train, 8)
+    for _ in range(2):
+        read_all(images)
+    assert len(seen) == decoded
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,15 @@ def test_hub_layer_is_frozen_and_counts_the_parameters_of_the_backbone(backbone,
     assert layer.count_params() == backbone.count_params() > 0
 
 
+def test_hub_layer_computes_in_float32_whatever_the_policy(handle, images):
+    expected = hub.HubLayer(handle)(images)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        np.testing.assert_array_equal(classifier(handle).layers[0](images), expected)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
 def test_hub_layer_knows_the_shape_of_its_features(layer):
     assert layer.compute_output_shape((None, 8, 8, 3)) == (None, 5)
     assert layer(keras.Input((8, 8, 3))).shape == (None, 5)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from helpers import callbacks, config, data, evaluation, models, plotting
+from helpers import callbacks, config, data, evaluation, features, hardware, models, plotting
 
 SIZE, BATCH = 32, 4
 CODE = {
@@ -41,13 +41,30 @@ def names(monkeypatch) -> dict:
     keras.utils.set_random_seed(0)
     return dict(
         keras=keras, np=np, os=os, config=config, models=models, data=data, callbacks=callbacks, evaluation=evaluation,
-        plotting=plotting,
+        plotting=plotting, features=features, hardware=hardware, precision="float32",
     )  # fmt: skip
 
 
 @pytest.fixture
 def images(rng) -> np.ndarray:
     return rng.uniform(0, 255, size=(BATCH, SIZE, SIZE, 3)).astype(np.float32)
+
+
+@pytest.fixture
+def half_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def assert_ends_in_float32(model, images, labels):
+    """The hidden layers compute in float16, the last one does not, and a training step gives a finite loss."""
+    last = model.layers[-1]
+    while isinstance(last, keras.Model):
+        last = last.layers[-1]
+    assert any(layer.compute_dtype == "float16" for layer in model.layers)
+    assert last.compute_dtype == "float32"
+    assert np.isfinite(model.fit(images, labels, verbose=0).history["loss"]).all()
 
 
 def assert_reloads(model, images, path, **tolerance):
@@ -102,13 +119,20 @@ def test_saved_model_of_lesson_03_reloads_in_a_new_process(lesson_03, images, tm
     assert_reloads(lesson_03["model"], images, tmp_path / "03.keras", rtol=1e-4, atol=1e-5)  # float32, another process
 
 
+def test_model_of_lesson_03_ends_in_float32_where_a_gpu_computes_in_float16(half_precision, lesson_03, images):
+    run_cells("03", lesson_03, "a sigmoid needs the binary")
+    assert_ends_in_float32(lesson_03["model"], images, np.array([0, 1, 0, 1]))
+
+
 # Lesson 04
 
 
 @pytest.fixture
 def lesson_04(names, rng):
-    names["settings"] = small(config.settings("04", "full"))
-    names["dataset"] = data.Dataset(*[data.Images(np.array([]), np.array([]), tuple("abcdefghij"))] * 3)
+    names["settings"] = dataclasses.replace(small(config.settings("04", "full")), views=1)
+    names["dataset"] = data.Dataset(
+        *[data.Images(np.arange(64).astype(str), np.arange(64) % 10, tuple("abcdefghij"))] * 3
+    )
     names["freeze_points"] = models.FREEZE_POINTS["MobileNetV2"]
     backbone = models.backbone("MobileNetV2", SIZE)
     points = {name: backbone.get_layer(layer).output for name, layer in names["freeze_points"].items()}
@@ -117,7 +141,7 @@ def lesson_04(names, rng):
     kept = keras.Model(backbone.input, points).predict(pixels, verbose=0)
     names |= dict(backbone=backbone, pretrained=backbone.get_weights(), outputs=points)
     names |= dict(kept={"train": kept, "validation": kept}, labels=dict.fromkeys(data.SPLITS, np.arange(64) % 10))
-    return run_cells("04", names, "def compiled(", "def new_head(")
+    return run_cells("04", names, "def compiled(", "def new_head(", "def fit(model, point")
 
 
 def test_lesson_04_shows_that_only_frozen_batch_norm_keeps_its_statistics(lesson_04):
@@ -127,9 +151,9 @@ def test_lesson_04_shows_that_only_frozen_batch_norm_keeps_its_statistics(lesson
 
 def test_fine_tuning_of_lesson_04_leaves_batch_norm_and_all_below_the_last_20_layers_alone(lesson_04):
     run_cells("04", lesson_04, "def fine_tuning_model(")
-    model, _, start_again = lesson_04["fine_tuning_model"]("some", 1e-3)
+    model, _, start_again = lesson_04["fine_tuning_model"]("some")
     backbone, pretrained = lesson_04["backbone"], lesson_04["pretrained"]
-    lesson_04["fit"](model, "some", epochs=1)
+    lesson_04["fit"](model, "some", epochs=1, seed=0)
     changed = {
         weight.path.split("/")[-2]
         for weight, before in zip(backbone.weights, pretrained, strict=True)
@@ -143,13 +167,20 @@ def test_fine_tuning_of_lesson_04_leaves_batch_norm_and_all_below_the_last_20_la
 
 def test_joined_model_of_lesson_04_says_what_its_parts_say_and_reloads(lesson_04, tmp_path):
     run_cells("04", lesson_04, "def fine_tuning_model(")
-    model, head, _ = lesson_04["fine_tuning_model"]("some", 1e-3)
-    lesson_04["fit"](model, "some", epochs=1)
+    model, head, _ = lesson_04["fine_tuning_model"]("some")
+    lesson_04["fit"](model, "some", epochs=1, seed=0)
     whole = keras.Sequential([lesson_04["backbone"], keras.layers.GlobalAveragePooling2D(), head])
     pixels = lesson_04["pixels"]
     parts = model.predict(lesson_04["kept"]["train"]["some"], verbose=0)
     np.testing.assert_allclose(whole.predict(pixels, verbose=0), parts, atol=1e-5)  # the same float32 operations
     assert_reloads(whole, pixels[:4], tmp_path / "04.keras", rtol=1e-4, atol=1e-5)
+
+
+def test_model_of_lesson_04_ends_in_float32_where_a_gpu_computes_in_float16(half_precision, lesson_04):
+    run_cells("04", lesson_04, "def fine_tuning_model(")
+    model, _, _ = lesson_04["fine_tuning_model"]("some")
+    assert lesson_04["kept"]["train"]["some"].dtype == np.float16
+    assert_ends_in_float32(model, lesson_04["kept"]["train"]["some"], lesson_04["labels"]["train"])
 
 
 # Lesson 05
@@ -178,3 +209,14 @@ def test_beans_model_of_lesson_05_returns_logits_to_a_loss_that_expects_them_and
     trained = {layer.name for layer in lesson_05["bean_backbone"].layers if layer.trainable_weights}
     assert trained == {"conv5_block3_1_conv", "conv5_block3_2_conv", "conv5_block3_3_conv"}
     assert_reloads(model, images, tmp_path / "05.keras", rtol=1e-3, atol=1e-3)  # logits of random weights are large
+
+
+def test_model_of_lesson_05_ends_in_float32_where_a_gpu_computes_in_float16(half_precision, lesson_05, images):
+    kept = {split: np.zeros((3, 2048), np.float16) for split in ("train", "validation")}
+    three = data.Images(np.array(["a", "b", "c"]), np.arange(3), ("a", "b", "c"))
+    run_cells("05", lesson_05, "def output_layer(")
+    settings, adam = lesson_05["beans_settings"], keras.optimizers.Adam()
+    head, _ = lesson_05["output_layer"](kept, data.Dataset(three, three, three), settings, adam)
+    lesson_05["head"] = head
+    run_cells("05", lesson_05, "last_frozen = ", "beans_model = ")
+    assert_ends_in_float32(lesson_05["beans_model"], images, np.array([0, 1, 2, 0]))

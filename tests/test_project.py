@@ -83,7 +83,7 @@ def test_distribution_is_not_named_like_the_package_helpers_on_pypi(project):
 # Commands
 
 
-@pytest.mark.parametrize("target", ["run", "test", "lab", "data"])
+@pytest.mark.parametrize("target", ["run", "test", "bench", "lab", "data"])
 def test_makefile_has_the_target_and_its_help(target):
     assert re.search(rf"^{target}:.*## \S", read("Makefile"), re.MULTILINE)
 
@@ -188,7 +188,10 @@ def test_no_tracked_file_names_a_folder_of_a_machine():
 
 def test_nothing_loads_code_from_files():
     paths = [
-        path for folder in ("helpers", "tools", "notebooks") for path in Path(ROOT, folder).rglob("*") if path.is_file()
+        path
+        for folder in ("helpers", "tools", "benchmarks", "notebooks")
+        for path in Path(ROOT, folder).rglob("*")
+        if path.is_file()
     ]
     texts = {path: path.read_text(encoding="utf-8") for path in paths if path.suffix in {".py", ".ipynb"}}
     assert [str(path) for path, text in texts.items() if UNSAFE.search(text)] == []
@@ -205,13 +208,25 @@ def test_the_searches_find_what_they_are_for():
 # Measured results
 
 
-@pytest.mark.parametrize("path", sorted(config.RESULTS.glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(config.RESULTS.glob("[0-9]*.json")), ids=lambda path: path.stem)
 def test_readme_tells_every_measured_figure_as_it_was_recorded(path, readme):
     recorded = json.loads(path.read_text(encoding="utf-8"))
     (row,) = [line for line in readme.splitlines() if line.startswith("|") and path.name in line]
     missing = [str(value) for value in recorded["figures"].values() if str(value) not in row]
     assert not missing
     assert f"{recorded['seconds']} s" in row
+
+
+def test_readme_tells_every_benchmark_as_it_was_recorded(readme):
+    recorded = json.loads((config.RESULTS / "benchmarks.json").read_text(encoding="utf-8"))
+    rows = [line for line in readme.splitlines() if line.startswith("|")]
+    compared = {name: result for name, result in recorded.items() if "ratio" in result}
+    assert compared
+    for name, result in compared.items():
+        (row,) = [row for row in rows if row.startswith(f"| {name} |")]
+        ratio = result["ratio"]
+        assert f"{ratio['median']:.1f} ({ratio['min']:.1f} to {ratio['max']:.1f})" in row
+        assert all(result[way].get("accuracy", "") in row for way in ("usual", "ours"))
 
 
 def test_readme_quotes_no_result_without_a_file(readme):
