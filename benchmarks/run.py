@@ -10,8 +10,6 @@ of one pair. The usual way is written as older tutorials write it. Memory is mea
 import argparse
 import functools
 import json
-import os
-import platform
 import re
 import shutil
 import statistics
@@ -19,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 
 from helpers import config
@@ -53,17 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
     for name in options.names or BENCHMARKS:
         print(f"{name} …", flush=True)
         for row, result in BENCHMARKS[name](options.repeats).items():
-            results[row] = result | machine()
+            results[row] = result | config.measured_with()
             print(f"  {in_words(row, result)}", flush=True)
             if real:
                 RESULT.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return 0
-
-
-def machine() -> dict:
-    """What a result was measured with."""
-    versions = {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
-    return {"packages": versions, "python": platform.python_version(), "cpus": os.cpu_count()}
 
 
 def in_words(row: str, result: dict) -> str:
@@ -128,9 +119,8 @@ def frozen(repeats: int) -> dict:
         test = data.pipeline(dataset.test, size)
 
         def new_head():
-            head = keras.layers.Dense(len(dataset.class_names), activation="softmax")
-            model = keras.Sequential([keras.Input((extractor.output_shape[-1],)), head])
-            return model
+            output = keras.layers.Dense(len(dataset.class_names), activation="softmax")
+            return keras.Sequential([keras.Input((extractor.output_shape[-1],)), output])
 
         def compiled(model):
             model.compile(keras.optimizers.Adam(2e-3), LOSS, metrics=["accuracy"])

@@ -14,7 +14,9 @@ TensorFlow is imported only where a GPU has to be looked for.
 import copy
 import dataclasses
 import os
+import platform
 import warnings
+from importlib import metadata
 from pathlib import Path
 
 RUNS = ("sample", "full")
@@ -195,6 +197,12 @@ def data_folder() -> Path | None:
     if not folder.is_dir():
         raise ValueError(f"COURSE_DATA names {folder}, which is not a folder: correct it, or unset it to download.")
     return folder
+
+
+def measured_with() -> dict:
+    """What a result is measured with: versions of Python and the main packages, number of processors."""
+    versions = {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
+    return {"packages": versions, "python": platform.python_version(), "cpus": os.cpu_count()}
 
 
 def _run_for_this_machine() -> str:

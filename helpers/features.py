@@ -149,8 +149,8 @@ class _Kept:
 
     def missing_chunks(self) -> list[int]:
         """Numbers of the chunks whose content does not have the checksum that was noted, if any was."""
-        total = -(-self.length // CHUNK)
-        return [chunk for chunk in range(total) if self._checksums.get(str(chunk)) != self._checksum(chunk)]
+        total, noted = -(-self.length // CHUNK), self._checksums
+        return [n for n in range(total) if str(n) not in noted or noted[str(n)] != self._checksum(n)]
 
     def refuse_without_room(self, chunks: list[int]) -> None:
         """Raise ValueError if the disk cannot hold these chunks: a full one would kill a process that maps files."""

@@ -1,8 +1,10 @@
 """Shared fixtures. The environment is set here, before any test module imports TensorFlow or Matplotlib."""
 
+import importlib.util
 import os
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
+
+from helpers import config
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +65,25 @@ def tiny_set(images_in) -> Path:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def set_precision() -> Callable[[str], None]:
+    """A function that chooses Keras's precision, ``"float32"`` or ``"mixed_float16"``; afterwards it is float32."""
+    import keras  # here, so that tests without Keras stay quick
+
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy("float32")
+
+
+def load_script(name: str) -> types.ModuleType:
+    """A script of the project as a module, such as ``"tools/run_lessons.py"``."""
+    path = config.ROOT / name
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

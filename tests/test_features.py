@@ -131,21 +131,15 @@ def test_change_of_what_decides_the_features_computes_all_of_them_anew(images, f
     assert len(computed) == -(-len(kept) // features.CHUNK)
 
 
-def test_precision_decides_too(images, folder, computed):
+def test_precision_decides_too(images, folder, computed, set_precision):
     kept = []
     for policy in ("float32", "mixed_float16"):
-        keras.config.set_dtype_policy(policy)
-        try:
-            keras.utils.set_random_seed(0)
-            layers = [
-                keras.layers.Rescaling(1 / 255),
-                keras.layers.Conv2D(2, 3),
-                keras.layers.Dense(2, dtype="float32"),
-            ]
-            model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), *layers])
-            kept.append(features.extract(model, images, keras.layers.RandomFlip(seed=0), folder=folder))
-        finally:
-            keras.config.set_dtype_policy("float32")
+        set_precision(policy)
+        keras.utils.set_random_seed(0)
+        scale, convolve = keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(2, 3)
+        last = keras.layers.Dense(2, dtype="float32")
+        model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), scale, convolve, last])
+        kept.append(features.extract(model, images, keras.layers.RandomFlip(seed=0), folder=folder))
     assert computed == [0, 1, 2] * 2
     np.testing.assert_allclose(kept[1], kept[0], atol=0.02)  # float16 has three digits
     assert np.any(kept[1] != kept[0])
@@ -192,6 +186,13 @@ def test_another_way_of_reading_pixels_computes_anew(images, folder, computed, m
     monkeypatch.setattr(data, "pipeline", lambda *a, **k: read(*a, **k).map(lambda pixels, label: (pixels + 1, label)))
     features.extract(network(), images, folder=folder)
     assert computed == [0, 1, 2]
+
+
+def test_first_pass_reads_no_chunk_before_it_is_written(images, folder, monkeypatch):
+    read, checksum = [], features._Kept._checksum
+    monkeypatch.setattr(features._Kept, "_checksum", lambda self, n: read.append(n) or checksum(self, n))
+    features.extract(network(), images, folder=folder)
+    assert read == [0, 1, 2]  # each once, to note what was written
 
 
 def test_interrupted_pass_goes_on_where_it_stopped(images, folder, computed, monkeypatch):

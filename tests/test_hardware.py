@@ -6,11 +6,7 @@ import pytest
 
 from helpers import hardware
 
-
-@pytest.fixture(autouse=True)
-def float32_afterwards():
-    yield
-    keras.config.set_dtype_policy("float32")
+pytestmark = pytest.mark.usefixtures("set_precision")  # float32 after each test
 
 
 @pytest.fixture
@@ -32,8 +28,8 @@ def test_half_precision_is_used_where_every_gpu_gains_by_it(capabilities, gpus, 
     assert keras.layers.Dense(1).variable_dtype == "float32"
 
 
-def test_without_a_gpu_precision_goes_back_to_float32():
-    keras.config.set_dtype_policy("mixed_float16")
+def test_without_a_gpu_precision_goes_back_to_float32(set_precision):
+    set_precision("mixed_float16")
     assert hardware.use_mixed_precision() == "float32"
 
 
@@ -46,9 +42,9 @@ def test_bytes_of_outputs_are_those_of_every_layer():
     assert hardware.bytes_of_outputs(model()) == 4 * (8 * 8 * 4 + 8 * 8 * 4 + 5)  # convolution, flatten, dense
 
 
-def test_half_precision_halves_the_bytes_of_outputs():
+def test_half_precision_halves_the_bytes_of_outputs(set_precision):
     whole = hardware.bytes_of_outputs(model())
-    keras.config.set_dtype_policy("mixed_float16")
+    set_precision("mixed_float16")
     assert hardware.bytes_of_outputs(model()) == whole // 2
 
 

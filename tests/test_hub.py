@@ -55,13 +55,10 @@ def test_hub_layer_is_frozen_and_counts_the_parameters_of_the_backbone(backbone,
     assert layer.count_params() == backbone.count_params() > 0
 
 
-def test_hub_layer_computes_in_float32_whatever_the_policy(handle, images):
+def test_hub_layer_computes_in_float32_whatever_the_policy(handle, images, set_precision):
     expected = hub.HubLayer(handle)(images)
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        np.testing.assert_array_equal(classifier(handle).layers[0](images), expected)
-    finally:
-        keras.config.set_dtype_policy("float32")
+    set_precision("mixed_float16")
+    np.testing.assert_array_equal(classifier(handle).layers[0](images), expected)
 
 
 def test_hub_layer_knows_the_shape_of_its_features(layer):

@@ -51,10 +51,8 @@ def images(rng) -> np.ndarray:
 
 
 @pytest.fixture
-def half_precision():
-    keras.config.set_dtype_policy("mixed_float16")
-    yield
-    keras.config.set_dtype_policy("float32")
+def half_precision(set_precision):
+    set_precision("mixed_float16")
 
 
 def assert_ends_in_float32(model, images, labels):

@@ -1,7 +1,6 @@
 """tools/run_lessons.py on tiny made-up lessons."""
 
 import base64
-import importlib.util
 import io
 import json
 import os
@@ -10,6 +9,7 @@ import sys
 import nbformat
 import numpy as np
 import pytest
+from conftest import load_script
 from nbformat import v4
 from PIL import Image
 
@@ -22,15 +22,7 @@ SHOW_FIGURES = "from IPython.display import display\n" + (
 A_MACHINES_PATH = "/" + "home/ada/course"
 
 
-def load_tool():
-    spec = importlib.util.spec_from_file_location("run_lessons", config.ROOT / "tools" / "run_lessons.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load_tool()
+tool = load_script("tools/run_lessons.py")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 import collections
 import hashlib
-import importlib.util
 import io
 import tarfile
 import types
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import load_script
 from PIL import Image, ImageDraw
 
 from helpers import config, downloads
@@ -83,10 +83,7 @@ def test_samples_take_at_most_10_megabytes():
 
 @pytest.fixture(scope="module")
 def tool() -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location("make_samples", config.ROOT / "tools" / "make_samples.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/make_samples.py")
 
 
 @pytest.fixture

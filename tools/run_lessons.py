@@ -14,14 +14,12 @@ import dataclasses
 import io
 import json
 import os
-import platform
 import re
 import shutil
 import signal
 import sys
 import textwrap
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import IO
 
@@ -286,9 +284,7 @@ def record(outcome: Outcome) -> Path:
         "backbone": parts[0].backbone,
         "figures": outcome.figures,
         "seconds": round(outcome.seconds),
-        "packages": {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
-        "python": platform.python_version(),
-        "cpus": os.cpu_count(),
+        **config.measured_with(),
     }
     limit = f"_limit-{os.environ['COURSE_LIMIT']}" if os.environ.get("COURSE_LIMIT") else ""
     path = RESULTS / f"{number}_{parts[0].run}_{parts[0].backbone}{limit}.json"
