@@ -19,9 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from helpers import config
+from helpers import config, session
 
-config.quiet_tensorflow()
+session.quiet_tensorflow()
 
 import keras
 import numpy as np
@@ -33,6 +33,7 @@ from helpers import data, evaluation, features, models
 RESULT = config.RESULTS / "benchmarks.json"
 BATCH = 32
 LOSS = "sparse_categorical_crossentropy"
+PIXELS = 224  # height and width of frozen extraction and of reading
 EPOCHS = (5, 10)
 GROWTH = (500, 1000, 2000, 5000, 10000, 20000)
 
@@ -108,8 +109,8 @@ def copied(dataset: data.Dataset, folder: Path) -> Path:
 
 
 def frozen(repeats: int) -> dict:
-    """Feature extraction with validation, cats vs dogs, EfficientNet-Lite0 at 150 px, 5 and 10 epochs."""
-    size, results = 150, {}
+    """Feature extraction with validation, cats vs dogs, EfficientNet-Lite0, 5 and 10 epochs."""
+    size, results = PIXELS, {}
     backbone = models.backbone("efficientnet-lite0", size)
     backbone.trainable = False
     extractor = keras.Sequential([backbone, keras.layers.GlobalAveragePooling2D()])
@@ -127,7 +128,7 @@ def frozen(repeats: int) -> dict:
             return model
 
         def usual():
-            """Train for 10 epochs; seconds and weights after 5 and after 10."""
+            """Train; seconds and weights after each number of epochs that is asked for."""
             flow = {
                 split: ImageDataGenerator().flow_from_directory(
                     folder / split, target_size=(size, size), batch_size=BATCH, class_mode="sparse"
@@ -141,7 +142,9 @@ def frozen(repeats: int) -> dict:
                     reached[epoch + 1] = time.perf_counter() - started, model.get_weights()
 
             noted = keras.callbacks.LambdaCallback(on_epoch_end=note)
-            model.fit(flow["train"], validation_data=flow["validation"], epochs=10, callbacks=[noted], verbose=0)
+            model.fit(
+                flow["train"], validation_data=flow["validation"], epochs=max(EPOCHS), callbacks=[noted], verbose=0
+            )
             return model, reached
 
         def ours(epochs):
@@ -258,8 +261,8 @@ def fine_tuning(repeats: int) -> dict:
 
 
 def reading(repeats: int) -> dict:
-    """Decode and resize to 224 px: the first pass over the files, and five passes."""
-    size, results = 224, {}
+    """Decode and resize: the first pass over the files, and five passes."""
+    size, results = PIXELS, {}
     with tempfile.TemporaryDirectory() as name:
         folder = copied(images_of("03"), Path(name))
         images = data.find_images(folder).train

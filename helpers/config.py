@@ -1,12 +1,14 @@
 """Which run this is, each lesson's numbers, and the project's folders.
 
-Four environment variables choose, and nothing else does:
+Five environment variables choose:
 
 - ``COURSE_RUN``: ``sample`` (small images, any CPU, no network) or ``full`` (the real data set);
   without it, ``full`` where TensorFlow sees a GPU, else ``sample``.
 - ``COURSE_DATA``: a folder that already holds the real data sets; nothing is downloaded then.
 - ``COURSE_BACKBONE``: a backbone to use in place of the lesson's own.
 - ``COURSE_LIMIT``: at most so many images of a class in each split, to make a run shorter.
+- ``COURSE_KEEP``: a folder that outlives this machine, such as one on Google Drive: features are copied there and
+  back, trained models are copied there.
 
 TensorFlow is imported only where a GPU has to be looked for.
 """
@@ -15,7 +17,6 @@ import copy
 import dataclasses
 import os
 import platform
-import warnings
 from importlib import metadata
 from pathlib import Path
 
@@ -105,9 +106,9 @@ _LESSONS = {
             fine_tuning_epochs=4, fine_tuning_rate=1e-4, unfrozen="some", seeds=(0, 1),
         ),
         "full": dict(
-            dataset="cats_vs_dogs", backbone="VGG16", image_size=224, epochs=8, learning_rate=2e-3,
+            dataset="cats_vs_dogs", backbone="VGG16", image_size=192, epochs=8, learning_rate=2e-3,
             fine_tuning_epochs=5, fine_tuning_rate=1e-5, unfrozen="some", seeds=(0, 1),
-            per_class=dict(train=1000, validation=250, test=1000),
+            per_class=dict(train=800, validation=200, test=500),
         ),
     },
     "04": {
@@ -128,7 +129,7 @@ _LESSONS = {
         ),
         "full": dict(
             dataset="fruits360", backbone="ResNet50", image_size=100, batch_size=256, epochs=3, learning_rate=1e-2,
-            fine_tuning_epochs=5, fine_tuning_rate=1e-4, per_class=dict(train=200, validation=50, test=100),
+            fine_tuning_epochs=5, fine_tuning_rate=1e-4, per_class=dict(train=100, validation=25, test=50),
         ),
     },
     "05-beans": {
@@ -199,6 +200,24 @@ def data_folder() -> Path | None:
     return folder
 
 
+def keep_folder() -> Path | None:
+    """The folder named by ``COURSE_KEEP``, or None; says so where it is gone, as a Drive that is unmounted."""
+    if not (named := os.environ.get("COURSE_KEEP")):
+        return None
+    folder = (ROOT / os.path.expanduser(named)).resolve()
+    if not folder.is_dir():
+        print(f"COURSE_KEEP names {folder}, which is not there: features and models are kept in {BUILD.name}/ only.")
+        return None
+    return folder
+
+
+def models_folder() -> Path:
+    """Where trained models are saved; it is made if it is not there."""
+    folder = BUILD / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def measured_with() -> dict:
     """What a result is measured with: versions of Python and the main packages, number of processors."""
     versions = {name: metadata.version(name) for name in ("tensorflow", "keras", "numpy")}
@@ -209,19 +228,3 @@ def _run_for_this_machine() -> str:
     import tensorflow as tf
 
     return "full" if tf.config.list_physical_devices("GPU") else "sample"
-
-
-def quiet_tensorflow() -> None:
-    """Import TensorFlow without its start-up log and silence the warnings that a learner can do nothing about."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # tensorflow_hub still uses it
-    warnings.filterwarnings("ignore", message="IProgress not found")  # pooch's bar is drawn as text without ipywidgets
-    stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:  # the log is written by C++, past Python's sys.stderr
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        import tensorflow as tf
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-    tf.get_logger().setLevel("ERROR")

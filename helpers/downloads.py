@@ -39,6 +39,12 @@ def describe(name: str) -> dict:
     return known[name]
 
 
+def addresses(name: str) -> list[str]:
+    """Where a data set is fetched from."""
+    description = describe(name)
+    return [description["url"]] if "keras" in description else [a["url"] for a in description["archives"]]
+
+
 def fetch(name: str, root: Path = config.DOWNLOADS) -> Path:
     """Return the folder of a data set, downloading it first if it is not there.
 

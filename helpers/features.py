@@ -19,10 +19,11 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tqdm import tqdm
 
-from helpers import config, data
+from helpers import config, data, session
 
 CHUNK = 32  # images that are computed, checked and, after an interruption, lost together
 _SECONDS_WITHOUT_BAR = 10
+_last_merged: dict = {}  # fingerprint of a network -> the function made of it; one at most
 _REFERENCES = ("keras_history", "input_layers", "output_layers")  # where a configuration names other layers
 
 
@@ -40,7 +41,8 @@ def extract(
     The folder that keeps it is named after all that decides the result: the network's layers, weights and precision,
     the files' content and order, how they are read, augmentation, views and seed, the versions of Keras and TensorFlow.
     A change of any of them computes anew. Each chunk of images is kept with its checksum: an interrupted pass goes on
-    where it stopped, and a chunk that is damaged or was never written is computed again.
+    where it stopped, and a chunk that is damaged or was never written is computed again. Where ``COURSE_KEEP`` names a
+    folder, finished passes are copied there, and taken from there on a machine that does not have them.
 
     Args:
         network: A model from raw RGB, ``(batch, size, size, 3)``, to one tensor or a dictionary of tensors.
@@ -70,7 +72,10 @@ def extract(
     all_views = images.select(np.tile(np.arange(len(images)), views))
     key = _key(network, images, shape[1], augmentation, views, seed, exact)
     outputs, is_dictionary = _outputs(network)
-    kept = _Kept((folder or config.CACHE / "features") / key, outputs, len(all_views))
+    here = (folder or config.CACHE / "features") / key
+    if folder is None:
+        session.fetch_kept(here, "features")
+    kept = _Kept(here, outputs, len(all_views))
     if missing := kept.missing_chunks():
         kept.refuse_without_room(missing)
         rows = np.concatenate([np.arange(len(all_views))[kept.rows(chunk)] for chunk in missing])
@@ -85,6 +90,8 @@ def extract(
                 _reseed(augmentation, seed, chunk)
                 pixels = tf.cast(augmentation(pixels, training=True), tf.float32)  # float16 where layers compute in it
             kept.write(chunk, compute(pixels))
+    if folder is None:
+        session.keep(here, "features", renew=bool(missing))
     return kept.arrays if is_dictionary else kept.arrays["output"]
 
 
@@ -120,11 +127,18 @@ def batches(
 
 
 def _merged(network: keras.Model):
-    """A network as a function whose weights are constants: TensorFlow then merges each BatchNorm into a convolution."""
-    images = tf.TensorSpec(network.input_shape, tf.float32)
-    traced = tf.function(lambda pixels: network(pixels, training=False)).get_concrete_function(images)
-    constant = convert_variables_to_constants_v2(traced)
-    return lambda pixels: tf.nest.pack_sequence_as(traced.structured_outputs, constant(pixels))
+    """A network as a function whose weights are constants: TensorFlow then merges each BatchNorm into a convolution.
+
+    Making it takes seconds, so the last one is remembered: usually the next split's images go through it too.
+    """
+    fingerprint = _fingerprint(network)
+    if fingerprint not in _last_merged:
+        images = tf.TensorSpec(network.input_shape, tf.float32)
+        traced = tf.function(lambda pixels: network(pixels, training=False)).get_concrete_function(images)
+        constant = convert_variables_to_constants_v2(traced)
+        _last_merged.clear()
+        _last_merged[fingerprint] = lambda pixels: tf.nest.pack_sequence_as(traced.structured_outputs, constant(pixels))
+    return _last_merged[fingerprint]
 
 
 class _Kept:
@@ -211,22 +225,11 @@ def _reseed(augmentation: keras.Layer, seed: int, chunk: int) -> None:
 
 def _key(network, images, image_size, augmentation, views, seed, exact) -> str:
     """A name for all that decides the features; equal for networks whose layers differ in their names alone."""
-    parts = [network] if augmentation is None else [network, augmentation]
     numbers = [image_size, views, seed if augmentation is not None else None, exact, CHUNK]
-    numbers += [[type(part).__name__, _without_names(part.get_config(), {})] for part in parts]
     numbers += [keras.__version__, tf.__version__]
-    digest = hashlib.sha256(json.dumps(numbers, sort_keys=True, default=str).encode())
-    for part in parts:
-        for layer in _all_layers(part):
-            if not type(layer).__module__.startswith("keras."):  # a layer of one's own: its code decides too
-                digest.update(_source(type(layer)))
-            hidden = [*layer.module.variables] if hasattr(layer, "module") else []  # a SavedModel's: Keras lists none
-            for weight in [*layer.weights, *hidden]:
-                value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
-                digest.update(f"{value.shape} {value.dtype}".encode())
-                digest.update(value)
-            graph = Path(str(getattr(layer, "handle", "")), "saved_model.pb")
-            digest.update(graph.read_bytes() if graph.is_file() else b"")
+    digest = hashlib.sha256(json.dumps(numbers).encode())
+    for part in [network] if augmentation is None else [network, augmentation]:
+        digest.update(_fingerprint(part))
     for module in (data, sys.modules[__name__]):  # how files are read, and features computed
         digest.update(Path(module.__file__).read_bytes())
     for path in images.paths:
@@ -234,6 +237,23 @@ def _key(network, images, image_size, augmentation, views, seed, exact) -> str:
     first, _ = next(iter(data.pipeline(images.select(np.arange(1)), image_size)))  # as it is decoded and resized here
     digest.update(first.numpy())
     return digest.hexdigest()[:32]
+
+
+def _fingerprint(part: keras.Layer) -> bytes:
+    """A digest of what a network or a layer computes: its configuration, code of one's own, and weights."""
+    described = [type(part).__name__, _without_names(part.get_config(), {})]
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode())
+    for layer in _all_layers(part):
+        if not type(layer).__module__.startswith("keras."):  # a layer of one's own: its code decides too
+            digest.update(_source(type(layer)))
+        hidden = [*layer.module.variables] if hasattr(layer, "module") else []  # a SavedModel's: Keras lists none
+        for weight in [*layer.weights, *hidden]:
+            value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+            digest.update(f"{value.shape} {value.dtype}".encode())
+            digest.update(value)
+        graph = Path(str(getattr(layer, "handle", "")), "saved_model.pb")
+        digest.update(graph.read_bytes() if graph.is_file() else b"")
+    return digest.digest()
 
 
 def _all_layers(layer: keras.Layer) -> list[keras.Layer]:

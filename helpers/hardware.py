@@ -1,4 +1,6 @@
-"""What GPUs allow: half precision, as large a batch as fits, several at once. Without a GPU nothing changes.
+"""Which GPUs there are and what they allow: half precision, as large a batch as fits, several at once.
+
+Without a GPU nothing changes.
 
 XLA needs no call: by default ``compile`` uses it on one GPU where every layer allows it.
 Introduced in lesson 05.
@@ -97,14 +99,26 @@ def bytes_of_outputs(model: keras.Model) -> int:
     return total
 
 
-def _free_bytes() -> int | None:
-    """Memory of the first GPU that this process has not used (TensorFlow holds it all), or None if it is not known."""
-    if not tf.config.list_physical_devices("GPU"):
-        return None
+def gpus() -> str:
+    """Names of the GPUs that TensorFlow sees, with the first one's memory; ``no GPU`` without one."""
+    found = tf.config.list_physical_devices("GPU")
+    names = [tf.config.experimental.get_device_details(gpu).get("device_name", str(gpu)) for gpu in found]
+    if not names or (total := _total_bytes()) is None:
+        return " + ".join(names) or "no GPU"
+    return " + ".join(names) + (", the first" if len(names) > 1 else "") + f" with {total / 2**30:.0f} GB"
+
+
+def _total_bytes() -> int | None:
+    """Memory of the first GPU, or None if it is not known."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
     query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits", f"--id={first}"]
     try:
-        total = int(subprocess.run(query, capture_output=True, text=True, check=True).stdout) * 2**20
+        return int(subprocess.run(query, capture_output=True, text=True, check=True).stdout) * 2**20
     except (OSError, subprocess.CalledProcessError, ValueError):
         return None
-    return total - tf.config.experimental.get_memory_info("GPU:0")["current"]
+
+
+def _free_bytes() -> int | None:
+    """Memory of the first GPU that this process has not used (TensorFlow holds it all), or None if it is not known."""
+    total = _total_bytes() if tf.config.list_physical_devices("GPU") else None
+    return None if total is None else total - tf.config.experimental.get_memory_info("GPU:0")["current"]

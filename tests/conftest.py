@@ -1,10 +1,11 @@
 """Shared fixtures. The environment is set here, before any test module imports TensorFlow or Matplotlib."""
 
-import importlib.util
+import functools
+import http.server
 import os
 import subprocess
 import sys
-import types
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,13 +18,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import config
-
 
 @pytest.fixture(autouse=True)
 def no_course_variables(monkeypatch):
     for name in [name for name in os.environ if name.startswith("COURSE_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def not_on_colab(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("google.colab")]:  # also where a stand-in is installed
+        monkeypatch.delitem(sys.modules, name)
 
 
 @pytest.fixture(autouse=True)
@@ -76,14 +81,44 @@ def set_precision() -> Callable[[str], None]:
     keras.config.set_dtype_policy("float32")
 
 
-def load_script(name: str) -> types.ModuleType:
-    """A script of the project as a module, such as ``"tools/run_lessons.py"``."""
-    path = config.ROOT / name
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+class Site(http.server.ThreadingHTTPServer):
+    """Serves ``contents`` on this machine, and counts what it is asked for."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.contents: dict[str, bytes] = {}
+        self.hits: list[str] = []
+        self.cut_after: int | None = None
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{name}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.hits.append(self.path)
+        content = self.server.contents.get(self.path.lstrip("/"))
+        if content is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: self.server.cut_after])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def site():
+    server = Site()
+    thread = threading.Thread(target=functools.partial(server.serve_forever, poll_interval=0.01), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @pytest.fixture(scope="session")

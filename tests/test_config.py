@@ -214,7 +214,7 @@ def test_project_is_found_above_the_notebook_where_the_package_is_installed_else
     assert config._project_root() == tmp_path
 
 
-@pytest.mark.parametrize("module", ["config", "downloads", "evaluation", "plotting"])
+@pytest.mark.parametrize("module", ["config", "downloads", "evaluation", "plotting", "session"])
 def test_module_does_not_import_tensorflow(run_python, module):
     code = f"import sys; from helpers import {module}; print(sorted({{'tensorflow', 'keras'}} & set(sys.modules)))"
     assert run_python(code) == "[]"
@@ -238,11 +238,29 @@ def test_settings_of_a_chosen_run_do_not_start_tensorflow(run_python):
     assert run_python(code, cwd=Path(__file__).parent) == "False"
 
 
-def test_tensorflow_starts_without_its_log_and_errors_are_shown_again_afterwards(run_python, tmp_path):
-    code = (
-        "import os, sys; from helpers import config; log = open(sys.argv[1], 'w'); os.dup2(log.fileno(), 2)\n"
-        "config.quiet_tensorflow()\n"
-        "print('shown again', file=sys.stderr, flush=True); print('tensorflow' in sys.modules)"
-    )
-    assert run_python(code, tmp_path / "log") == "True"
-    assert (tmp_path / "log").read_text() == "shown again\n"
+@pytest.mark.parametrize("given", [None, ""])
+def test_nothing_is_kept_elsewhere_unless_asked(monkeypatch, given, capsys):
+    if given is not None:
+        monkeypatch.setenv("COURSE_KEEP", given)
+    assert config.keep_folder() is None
+    assert capsys.readouterr().out == ""
+
+
+def test_folder_that_outlives_the_machine_counts_from_the_project(monkeypatch):
+    monkeypatch.setenv("COURSE_KEEP", "data")
+    assert config.keep_folder() == config.ROOT / "data"
+
+
+def test_folder_that_is_gone_is_said_and_nothing_is_kept_there(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("COURSE_KEEP", str(tmp_path / "gone"))
+    assert config.keep_folder() is None
+    assert capsys.readouterr().out.endswith("gone, which is not there: features and models are kept in build/ only.\n")
+    assert not (tmp_path / "gone").exists()
+
+
+def test_models_and_data_stay_on_the_local_disk(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_KEEP", str(tmp_path))
+    monkeypatch.setattr(config, "BUILD", tmp_path / "build")
+    assert config.models_folder() == tmp_path / "build" / "models"
+    assert config.models_folder().is_dir()
+    assert config.ROOT in config.DOWNLOADS.parents

@@ -1,12 +1,9 @@
 import copy
-import functools
 import hashlib
-import http.server
 import io
 import socket
 import stat
 import tarfile
-import threading
 import types
 import zipfile
 from pathlib import Path
@@ -21,46 +18,6 @@ from helpers import config, data, downloads
 LINK_ATTRIBUTES = (stat.S_IFLNK | 0o777) << 16
 FILES = {"photos/train/cat/0.jpg": b"cat 0", "photos/train/dog/0.jpg": b"dog 0", "photos/test/cat/0.jpg": b"cat 1"}
 UNPACK = {"photos/train": "train", "photos/test": "test"}
-
-
-class Site(http.server.ThreadingHTTPServer):
-    """Serves ``contents`` on this machine, and counts what it is asked for."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.contents: dict[str, bytes] = {}
-        self.hits: list[str] = []
-        self.cut_after: int | None = None
-
-    def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{name}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.hits.append(self.path)
-        content = self.server.contents.get(self.path.lstrip("/"))
-        if content is None:
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[: self.server.cut_after])
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def site():
-    server = Site()
-    thread = threading.Thread(target=functools.partial(server.serve_forever, poll_interval=0.01), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture
@@ -364,7 +321,8 @@ def test_set_of_keras_datasets_that_cannot_be_downloaded_gives_the_same_sentence
 @pytest.mark.parametrize("name", downloads.datasets())
 def test_entry_of_the_list_of_data_sets_is_well_formed(name):
     entry = downloads.describe(name)
-    assert set(entry) <= {"title", "licence", "classes", "archives", "keras"}
+    assert set(entry) <= {"title", "licence", "classes", "archives", "keras", "url"}
+    assert all(address.startswith("https://") for address in downloads.addresses(name))
     assert entry["title"]
     assert entry["licence"]
     assert ("keras" in entry) != ("archives" in entry)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import data, features, hub
+from helpers import config, data, features, hub
 
 SIZE = 8
 
@@ -383,3 +384,69 @@ def test_weights_of_a_saved_model_inside_the_network_decide_too(images, folder, 
         kept = features.extract(model, images, folder=folder)
     assert computed == [0, 1, 2] * 2
     np.testing.assert_allclose(kept, expected(network(seed=1), images).mean(axis=(1, 2)), rtol=1e-4)  # float32
+
+
+def test_network_is_merged_once_for_several_sets_and_anew_when_a_weight_has_changed(images, folder, monkeypatch):
+    made, convert = [], features.convert_variables_to_constants_v2
+    monkeypatch.setattr(features, "convert_variables_to_constants_v2", lambda f: made.append(f) or convert(f))
+    monkeypatch.setattr(features, "_last_merged", {})
+    model = network()
+    for rows in (np.arange(40), np.arange(40, 70)):
+        chosen = images.select(rows)
+        kept = features.extract(model, chosen, folder=folder)
+        np.testing.assert_allclose(kept, expected(model, chosen), rtol=1e-5, atol=1e-6)
+    assert len(made) == 1
+    model.set_weights([1.5 * weight for weight in model.get_weights()])
+    kept = features.extract(model, images, folder=folder)
+    np.testing.assert_allclose(kept, expected(model, images), rtol=1e-5, atol=1e-6)
+    assert len(made) == 2
+    assert len(features._last_merged) == 1
+
+
+# A folder that outlives the machine
+
+
+@pytest.fixture
+def lasting(monkeypatch, tmp_path):
+    (tmp_path / "lasting").mkdir()
+    monkeypatch.setenv("COURSE_KEEP", str(tmp_path / "lasting"))
+    monkeypatch.setattr(config, "CACHE", tmp_path / "cache")
+    return tmp_path / "lasting" / "features"
+
+
+def test_features_of_a_machine_that_is_gone_are_taken_from_where_they_last(images, computed, lasting):
+    first = np.array(features.extract(network(), images))
+    shutil.rmtree(config.CACHE)
+    computed.clear()
+    again = features.extract(network(), images)
+    assert computed == []
+    np.testing.assert_array_equal(again, first)
+    assert config.CACHE / "features" in again.filename.parents  # read from the local disk
+
+
+def test_features_that_were_there_before_are_copied_too(images, computed, lasting, monkeypatch):
+    monkeypatch.delenv("COURSE_KEEP")
+    features.extract(network(), images)
+    computed.clear()
+    monkeypatch.setenv("COURSE_KEEP", str(lasting.parent))
+    features.extract(network(), images)
+    assert computed == []
+    (kept,) = lasting.iterdir()
+    assert {path.name for path in kept.iterdir()} == {"output.npy", "chunks.json"}
+
+
+def test_damaged_lasting_features_are_computed_again_and_replaced(images, computed, lasting):
+    features.extract(network(), images)
+    (kept,) = lasting.iterdir()
+    good = (kept / "output.npy").read_bytes()
+    (kept / "output.npy").write_bytes(good[:-4] + b"\x00\x00\x80\x3f")
+    shutil.rmtree(config.CACHE)
+    computed.clear()
+    features.extract(network(), images)
+    assert computed == [2]
+    assert (kept / "output.npy").read_bytes() == good
+
+
+def test_features_in_a_folder_of_ones_own_are_not_copied(images, folder, lasting):
+    features.extract(network(), images, folder=folder)
+    assert not lasting.exists()

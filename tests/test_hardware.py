@@ -94,6 +94,21 @@ def test_free_memory_of_a_gpu_is_what_this_process_has_not_used(gpu, monkeypatch
     assert hardware.batch_size_that_fits(model(), 2**40) * per_image <= 0.8 * 15359 * 2**20
 
 
+@pytest.mark.parametrize(
+    ("names", "memory", "shown"),
+    [
+        (["Tesla T4"], "15360\n", "Tesla T4 with 15 GB"),
+        (["Tesla T4", "Tesla T4"], "15360\n", "Tesla T4 + Tesla T4, the first with 15 GB"),
+        (["Tesla T4"], None, "Tesla T4"),
+    ],
+)
+def test_gpus_are_named_with_their_memory_where_it_is_known(gpu, monkeypatch, names, memory, shown):
+    gpu(memory)
+    monkeypatch.setattr(hardware.tf.config, "list_physical_devices", lambda kind: list(names))
+    monkeypatch.setattr(hardware.tf.config.experimental, "get_device_details", lambda device: {"device_name": device})
+    assert hardware.gpus() == shown
+
+
 @pytest.mark.parametrize("answer", [None, "[N/A]\n", ""])
 def test_batch_size_stays_where_the_memory_of_the_gpu_is_not_known(gpu, answer):
     gpu(answer)

@@ -278,7 +278,12 @@ def run_nbval(notebook, folder):
     """Test a notebook against its stored outputs as ``make lessons`` does; return its exit code and report."""
     path = folder / "lesson.ipynb"
     nbformat.write(notebook, path)
-    chosen = {"COURSE_RUN": "sample", "JUPYTER_PREFER_ENV_PATH": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    chosen = {
+        "COURSE_RUN": "sample",
+        "COURSE_FOLDER": str(config.ROOT),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
     left_out = {"COURSE_BACKBONE", "COURSE_DATA", "PYTEST_ADDOPTS"}
     options = ["--nbval-lax", "--nbval-cell-timeout=300", "-p", "no:cacheprovider"]
     done = subprocess.run(

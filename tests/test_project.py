@@ -4,8 +4,12 @@ import ast
 import json
 import re
 import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
+import estimate_t4
+import nbformat
 import pytest
 import yaml
 
@@ -18,7 +22,14 @@ except ModuleNotFoundError:  # Python 3.10
 
 ROOT = config.ROOT
 HEAVY = {"tensorflow", "keras", "tf_keras", "tensorflow_hub"}
-LIGHT_MODULES = ("helpers", "helpers.config", "helpers.evaluation", "helpers.plotting", "helpers.downloads")
+LIGHT_MODULES = (
+    "helpers",
+    "helpers.config",
+    "helpers.session",
+    "helpers.evaluation",
+    "helpers.plotting",
+    "helpers.downloads",
+)
 MODULES = sorted((ROOT / "helpers").glob("*.py"))
 MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:root|work)/")
 UNSAFE = re.compile(r"safe_mode\\?\"?\s*[=:]\s*False|allow_pickle\\?\"?\s*[=:]\s*True")
@@ -59,7 +70,7 @@ def conda_packages():
 
 def test_environment_installs_this_project_by_pip(conda_packages):
     _, by_pip = conda_packages
-    assert any(re.fullmatch(r"-e \.(\[\w+\])?", entry) for entry in by_pip)
+    assert any(re.fullmatch(r"-e \.\[[\w,]+\]", entry) for entry in by_pip)
 
 
 def test_environment_lists_no_package_that_pyproject_lists(project, conda_packages):
@@ -76,6 +87,27 @@ def test_environment_and_pyproject_ask_for_the_same_python(project, conda_packag
     assert pin.removeprefix("python").strip() == project["requires-python"]
 
 
+def test_conda_and_make_install_the_same_extras_and_the_project_has_them(project, conda_packages):
+    (by_conda,) = [re.search(r"\[(.+)\]", entry)[1] for entry in conda_packages[1]]
+    by_make = re.search(r"--editable '\.\[(.+)\]'", read("Makefile"))[1]
+    assert by_conda == by_make
+    assert set(by_make.split(",")) <= set(project["optional-dependencies"])
+
+
+def test_lessons_and_helpers_import_only_what_colab_would_install(project):
+    """What the first cell installs are the dependencies; what another extra brings may be missing there."""
+    distributions = metadata.packages_distributions()
+    listed = {package_name(requirement) for requirement in project["dependencies"]}
+    sources = [path.read_text(encoding="utf-8") for path in MODULES]
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        sources += [re.sub(r"(?m)^%.*$", "", cell.source) for cell in cells if cell.cell_type == "code"]
+    names = {name.partition(".")[0] for code in sources for name in imports(ast.parse(code), inside_functions=True)}
+    names -= sys.stdlib_module_names | {"helpers", "google", "tomli"}
+    assert {"keras", "pooch", "psutil"} <= names
+    assert [name for name in names if not {package_name(found) for found in distributions[name]} & listed] == []
+
+
 def test_distribution_is_not_named_like_the_package_helpers_on_pypi(project):
     assert package_name(project["name"]) != "helpers"
 
@@ -83,13 +115,22 @@ def test_distribution_is_not_named_like_the_package_helpers_on_pypi(project):
 # Commands
 
 
-@pytest.mark.parametrize("target", ["run", "test", "bench", "lab", "data"])
+@pytest.mark.parametrize("target", ["run", "test", "colab", "test-colab", "bench", "lab", "data"])
 def test_makefile_has_the_target_and_its_help(target):
     assert re.search(rf"^{target}:.*## \S", read("Makefile"), re.MULTILINE)
 
 
 def test_ci_calls_the_test_command():
     assert re.search(r"^make test$", read(".ci/run"), re.MULTILINE)
+
+
+def test_workflow_runs_targets_that_the_makefile_has():
+    workflow = yaml.safe_load(read(".github/workflows/tests.yml"))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    targets = {step["run"].removeprefix("make ") for step in steps if "run" in step}
+    assert {"test", "test-colab"} <= targets
+    assert all(re.search(rf"^{target}:", read("Makefile"), re.MULTILINE) for target in targets)
+    assert {"pull_request", "schedule"} <= set(workflow[True])  # YAML reads `on` as true
 
 
 @pytest.mark.parametrize("command", ["make run", "make test"])
@@ -227,6 +268,23 @@ def test_readme_tells_every_benchmark_as_it_was_recorded(readme):
         ratio = result["ratio"]
         assert f"{ratio['median']:.1f} ({ratio['min']:.1f} to {ratio['max']:.1f})" in row
         assert all(result[way].get("accuracy", "") in row for way in ("usual", "ours"))
+
+
+def test_readme_tells_every_tested_stack_as_it_was_noted(readme):
+    rows = [line for line in readme.splitlines() if line.startswith("|")]
+    tested = json.loads((config.RESULTS / "tested.json").read_text(encoding="utf-8"))
+    assert any("Colab" in name for name in tested)
+    for name, entry in tested.items():
+        cells = [name, entry["python"], *entry["packages"].values(), *entry["passed"].values(), entry["date"]]
+        assert "| " + " | ".join(map(str, cells)) + " |" in rows
+
+
+def test_estimate_for_a_t4_is_that_of_todays_settings_and_short_enough(readme):
+    recorded = json.loads((config.RESULTS / "t4_estimate.json").read_text(encoding="utf-8"))
+    assert estimate_t4.estimate() == recorded, "run tools/estimate_t4.py"
+    assert max(parts["seconds"] for parts in recorded.values()) <= 15 * 60
+    minutes = [f"{parts['seconds'] / 60:.0f} min" for parts in recorded.values()]
+    assert "| minutes | " + " | ".join(minutes) + " |" in readme
 
 
 def test_readme_quotes_no_result_without_a_file(readme):

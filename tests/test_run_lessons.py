@@ -9,7 +9,7 @@ import sys
 import nbformat
 import numpy as np
 import pytest
-from conftest import load_script
+import run_lessons as tool
 from nbformat import v4
 from PIL import Image
 
@@ -20,9 +20,6 @@ SHOW_FIGURES = "from IPython.display import display\n" + (
     f"display({{{FIGURES_MIME_TYPE!r}: dict(test_accuracy=0.8125, images=40)}}, raw=True)"
 )
 A_MACHINES_PATH = "/" + "home/ada/course"
-
-
-tool = load_script("tools/run_lessons.py")
 
 
 @pytest.fixture

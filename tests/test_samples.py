@@ -5,9 +5,9 @@ import tarfile
 import types
 from pathlib import Path
 
+import make_samples as tool
 import numpy as np
 import pytest
-from conftest import load_script
 from PIL import Image, ImageDraw
 
 from helpers import config, downloads
@@ -81,11 +81,6 @@ def test_samples_take_at_most_10_megabytes():
 # --- the tool that draws them
 
 
-@pytest.fixture(scope="module")
-def tool() -> types.ModuleType:
-    return load_script("tools/make_samples.py")
-
-
 @pytest.fixture
 def glyph() -> Image.Image:
     """A drawing to stand in for an artist's: a red disc on nothing."""
@@ -94,7 +89,7 @@ def glyph() -> Image.Image:
     return image
 
 
-def test_the_tool_describes_the_samples_that_are_there(tool):
+def test_the_tool_describes_the_samples_that_are_there():
     described = {
         name: (spec["pixels"], len(spec["classes"]), tuple(spec["counts"][split] for split in SPLITS))
         for name, spec in tool.SETS.items()
@@ -108,7 +103,7 @@ def test_the_tool_describes_the_samples_that_are_there(tool):
 
 
 @pytest.mark.parametrize("label", ["bean_rust", "angular_leaf_spot", "healthy"])
-def test_scene_depends_on_the_seed_alone(tool, glyph, label):
+def test_scene_depends_on_the_seed_alone(glyph, label):
     first, again, other = (
         np.asarray(tool.leaf_scene(glyph, np.random.default_rng(seed), 64, label)) for seed in (1, 1, 2)
     )
@@ -117,7 +112,7 @@ def test_scene_depends_on_the_seed_alone(tool, glyph, label):
     assert not np.array_equal(first, other)
 
 
-def test_lesions_alone_tell_a_sick_leaf_from_a_healthy_one(tool, glyph):
+def test_lesions_alone_tell_a_sick_leaf_from_a_healthy_one(glyph):
     before = glyph.tobytes()
     # the drawing of lesions comes before the background's, so ask for the leaf's own colour: less of it is left
     shares = {}
@@ -144,7 +139,7 @@ def hue_sectors(pixels: np.ndarray) -> set[int]:
 
 
 @pytest.mark.parametrize("colours", ["recoloured", "two_coloured"])
-def test_new_colours_depend_on_the_seed_alone_and_keep_the_outline(tool, colours):
+def test_new_colours_depend_on_the_seed_alone_and_keep_the_outline(colours):
     glyph = two_tone((220, 40, 40), (250, 220, 90))
     glyph.putalpha(glyph.getchannel("A").point(lambda a: a * 3 // 4))
     before = glyph.tobytes()
@@ -155,7 +150,7 @@ def test_new_colours_depend_on_the_seed_alone_and_keep_the_outline(tool, colours
     assert glyph.tobytes() == before
 
 
-def test_recoloured_drawing_may_have_any_hue_and_be_dark_or_bright(tool):
+def test_recoloured_drawing_may_have_any_hue_and_be_dark_or_bright():
     glyph = two_tone((128, 30, 30), (30, 128, 30))
     drawn = np.array([np.asarray(tool.recoloured(glyph, np.random.default_rng(s)))[50, 128, :3] for s in range(150)])
     assert hue_sectors(drawn) == set(range(12))
@@ -166,7 +161,7 @@ def test_recoloured_drawing_may_have_any_hue_and_be_dark_or_bright(tool):
     assert saturation.max() > 0.7
 
 
-def test_two_coloured_drawing_tells_nothing_of_the_colours_it_was_painted_in(tool):
+def test_two_coloured_drawing_tells_nothing_of_the_colours_it_was_painted_in():
     painted = [two_tone((60, 60, 60), (220, 220, 220)), two_tone((120, 100, 90), (140, 140, 160))]
     painted.append(two_tone((200, 30, 30), (255, 250, 190)))
     for seed in range(10):
@@ -176,7 +171,7 @@ def test_two_coloured_drawing_tells_nothing_of_the_colours_it_was_painted_in(too
             np.testing.assert_array_equal(first[opaque], other[opaque])
 
 
-def test_two_coloured_drawing_keeps_light_and_dark_and_may_have_any_two_hues(tool):
+def test_two_coloured_drawing_keeps_light_and_dark_and_may_have_any_two_hues():
     glyph = two_tone((60, 60, 60), (220, 220, 220))
     drawn = [np.asarray(tool.two_coloured(glyph, np.random.default_rng(seed))) for seed in range(150)]
     dark, light = np.array([d[50, 128, :3] for d in drawn]), np.array([d[130, 120, :3] for d in drawn])
@@ -185,7 +180,7 @@ def test_two_coloured_drawing_keeps_light_and_dark_and_may_have_any_two_hues(too
         assert hue_sectors(colours) == set(range(12))
 
 
-def test_pets_differ_by_shape_alone_and_things_on_a_table_by_colour_too(tool):
+def test_pets_differ_by_shape_alone_and_things_on_a_table_by_colour_too():
     glyphs = two_tone((60, 60, 60), (220, 220, 220)), two_tone((200, 30, 30), (255, 250, 190))
     for scene, same in (("pets", True), ("table", False)):
         first, other = (np.asarray(tool.SCENES[scene](glyph, np.random.default_rng(3), 64, "")) for glyph in glyphs)
@@ -193,13 +188,13 @@ def test_pets_differ_by_shape_alone_and_things_on_a_table_by_colour_too(tool):
         assert np.array_equal(first, other) is same
 
 
-def test_portraits_may_have_any_hue(tool, glyph):
+def test_portraits_may_have_any_hue(glyph):
     drawn = [tool.portrait_scene(glyph, np.random.default_rng(seed), 32, "") for seed in range(100)]
     assert hue_sectors(np.array([np.asarray(scene)[16, 16] for scene in drawn])) >= set(range(12))
 
 
 @pytest.mark.parametrize("scene", ["table", "pets", "portrait", "white", "leaf"])
-def test_set_is_drawn_the_same_every_time_and_no_image_twice(tool, glyph, monkeypatch, tmp_path, scene):
+def test_set_is_drawn_the_same_every_time_and_no_image_twice(glyph, monkeypatch, tmp_path, scene):
     spec = {
         "pixels": 40,
         "scene": scene,
@@ -219,7 +214,7 @@ def test_set_is_drawn_the_same_every_time_and_no_image_twice(tool, glyph, monkey
     assert {f"tiny/train/a/{n}.jpg" for n in ("000_noto", "001_noto-v1", "002_twemoji", "003_noto")} <= set(files[0])
 
 
-def test_drawing_that_an_artist_has_not_made_is_left_out(tool, glyph, monkeypatch, tmp_path):
+def test_drawing_that_an_artist_has_not_made_is_left_out(glyph, monkeypatch, tmp_path):
     counts = {"train": 3, "validation": 1, "test": 1}
     spec = {"pixels": 40, "scene": "white", "counts": counts, "classes": {"a": {"x": "thing"}}}
     monkeypatch.setattr(tool, "SETS", {"tiny": spec})
@@ -231,7 +226,7 @@ def test_drawing_that_an_artist_has_not_made_is_left_out(tool, glyph, monkeypatc
 
 
 @pytest.fixture
-def npm(tool, monkeypatch, tmp_path):
+def npm(monkeypatch, tmp_path):
     """Stands in for npm: every package is one small archive."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
@@ -246,13 +241,13 @@ def npm(tool, monkeypatch, tmp_path):
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
-def test_artwork_is_unpacked_where_its_hash_is_the_expected_one(tool, npm, monkeypatch, tmp_path):
+def test_artwork_is_unpacked_where_its_hash_is_the_expected_one(npm, monkeypatch, tmp_path):
     monkeypatch.setitem(tool.ARTISTS, "noto", ("@iconify-json/noto", "1.2.9", npm))
     assert tool.fetch_artwork("noto") == tmp_path / "artwork" / "noto" / "package"
     assert (tmp_path / "artwork" / "noto" / "package" / "icons.json").is_file()
 
 
-def test_artwork_that_has_changed_is_refused(tool, npm, tmp_path):
+def test_artwork_that_has_changed_is_refused(npm, tmp_path):
     with pytest.raises(ValueError, match=r"noto\.tgz has sha256 .*: the artwork has changed"):
         tool.fetch_artwork("noto")
     assert not (tmp_path / "artwork" / "noto").exists()

@@ -328,7 +328,7 @@ def main(arguments: list[str] | None = None) -> int:
         run = config.settings(config.LESSONS[0]).run
     except ValueError as error:
         sys.exit(str(error))
-    changed = [name for name in ("COURSE_BACKBONE", "COURSE_LIMIT") if os.environ.get(name)]
+    changed = [name for name in ("COURSE_BACKBONE", "COURSE_LIMIT", "COURSE_KEEP") if os.environ.get(name)]
     if options.store and (run != "sample" or changed):
         others = f" and leave {' and '.join(changed)} unset" if changed else ""
         sys.exit(f"Stored outputs are those of the sample run: set COURSE_RUN=sample{others}.")

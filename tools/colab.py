@@ -1,0 +1,176 @@
+"""Self-contained copies of the lessons, and what ties the lessons to the repository's address.
+
+python tools/colab.py            builds dist/colab/NN_*.ipynb: each carries the helpers and its sample images
+python tools/colab.py --lessons  writes setup cells and Colab links anew, in the lessons and the README
+
+The address of the repository stands in pyproject.toml, and the setup cell's text stands here.
+"""
+
+import argparse
+import base64
+import copy
+import hashlib
+import io
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+import nbformat
+from run_lessons import lessons, write_atomically
+
+from helpers import config
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+COPIES = config.ROOT / "dist" / "colab"
+MOST_BYTES = 6 * 1000 * 1000  # of a copy
+CARRIED = ("pyproject.toml", "LICENSE", "data/README.md", "data/datasets.toml", "data/results/benchmarks.json")
+COLAB_LINK = re.compile(r"https://colab\.research\.google\.com/github/[\w.-]+/[\w.-]+/blob/")
+LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)\s]+)")
+
+SETUP = """\
+import os
+import shutil
+import subprocess
+import sys
+
+on_colab = "google.colab" in sys.modules
+course = os.environ.get("COURSE_FOLDER", "/content/course" if on_colab else os.path.abspath(".."))
+if on_colab and not os.path.isdir(course):
+    address = os.environ.get("COURSE_REPOSITORY", "{address}")
+    shutil.rmtree(course + ".part", ignore_errors=True)
+    if subprocess.run(["git", "clone", "-q", "--depth=1", address, course + ".part"]).returncode:
+        raise ConnectionError(f"The course could not be fetched from {{address}}: connect, and run this cell again.")
+    os.rename(course + ".part", course)
+if course not in sys.path:
+    sys.path.insert(0, course)
+
+from helpers import session
+
+session.start("{number}")
+"""
+SETUP_OF_COPY = """\
+# @title The setup: this cell carries the course's helper package and the lesson's sample images
+import base64
+import io
+import os
+import sys
+import zipfile
+
+packed = "{packed}"
+course = os.path.abspath("{folder}")
+if not os.path.isdir(course):
+    zipfile.ZipFile(io.BytesIO(base64.b85decode(packed))).extractall(course + ".part")
+    os.rename(course + ".part", course)
+if course not in sys.path:
+    sys.path.insert(0, course)
+
+from helpers import session
+
+session.start("{number}")
+"""
+
+
+def address() -> str:
+    """The repository's address, from ``pyproject.toml``."""
+    project = tomllib.loads((config.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project["urls"]["Repository"]
+
+
+def setup_source(number: str) -> str:
+    """The setup cell of a lesson."""
+    return SETUP.format(address=address(), number=number).rstrip()
+
+
+def with_colab_links(text: str) -> str:
+    """A text whose links to Colab lead to this repository."""
+    return COLAB_LINK.sub(
+        address().replace("https://github.com", "https://colab.research.google.com/github") + "/blob/", text
+    )
+
+
+def setup_cell(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The cell tagged ``setup``."""
+    (cell,) = [cell for cell in notebook.cells if "setup" in cell.metadata.get("tags", [])]
+    return cell
+
+
+def renewed(notebook: nbformat.NotebookNode, number: str) -> nbformat.NotebookNode:
+    """A lesson with its setup cell and Colab links as they should be."""
+    notebook = copy.deepcopy(notebook)
+    setup_cell(notebook).source = setup_source(number)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = with_colab_links(cell.source)
+    return notebook
+
+
+def carried(number: str) -> list[Path]:
+    """The files that the copy of a lesson carries."""
+    datasets = {config.settings(name, "sample").dataset for name in config.LESSONS if name.startswith(number)}
+    files = [config.ROOT / name for name in CARRIED] + sorted((config.ROOT / "helpers").glob("*.py"))
+    return files + [path for name in sorted(datasets) for path in sorted((config.SAMPLES / name).rglob("*.*"))]
+
+
+def packed(files: list[Path]) -> bytes:
+    """A zip archive of files with their places in the project; the same files give the same bytes."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+        for path in files:
+            entry = zipfile.ZipInfo(path.relative_to(config.ROOT).as_posix())
+            opened.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=9)
+    return archive.getvalue()
+
+
+def self_contained(path: Path) -> nbformat.NotebookNode:
+    """A lesson that brings the course with it; its links lead to the repository."""
+    notebook, number = nbformat.read(path, as_version=4), path.name[:2]
+    content = packed(carried(number))
+    folder = f"course-{number}-{hashlib.sha256(content).hexdigest()[:8]}"
+    cell = setup_cell(notebook)
+    cell.source = SETUP_OF_COPY.format(packed=base64.b85encode(content).decode(), folder=folder, number=number).rstrip()
+    cell.metadata |= {
+        "cellView": "form",
+        "jupyter": {"source_hidden": True},
+    }  # Colab's and JupyterLab's word for folded
+    for each in notebook.cells:
+        if each.cell_type == "markdown":
+            each.source = LINK.sub(lambda found: found[1] + _in_repository(found[2]), each.source)
+    return notebook
+
+
+def _in_repository(link: str) -> str:
+    """The address of what a lesson links to."""
+    name, _, anchor = link.partition("#")
+    place = (config.ROOT / "notebooks" / name).resolve().relative_to(config.ROOT).as_posix()
+    return f"{address()}/blob/main/{place}" + (f"#{anchor}" if anchor else "")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build the copies, or renew the lessons."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lessons", action="store_true", help="renew setup cells and Colab links instead")
+    if parser.parse_args(arguments).lessons:
+        for path in lessons():
+            write_atomically(path, nbformat.writes(renewed(nbformat.read(path, as_version=4), path.name[:2])) + "\n")
+        readme = config.ROOT / "README.md"
+        write_atomically(readme, with_colab_links(readme.read_text(encoding="utf-8")))
+        return 0
+    COPIES.mkdir(parents=True, exist_ok=True)
+    for path in lessons():
+        text = nbformat.writes(self_contained(path)) + "\n"
+        if (size := len(text.encode())) > MOST_BYTES:
+            sys.exit(
+                f"The copy of {path.name} has {size / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f}: reduce its sample."
+            )
+        write_atomically(COPIES / path.name, text)
+        print(f"{(COPIES / path.name).relative_to(config.ROOT)}: {size / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
