@@ -33,13 +33,13 @@ $(READY): pyproject.toml
 run: $(READY) ## run every lesson, or one: make run LESSON=02
 	$(BIN)/python tools/run_lessons.py $(LESSON)
 
-test: unit lessons ## unit tests, then every lesson against its stored outputs
+test: lint unit lessons ## style, unit tests, then every lesson against its stored outputs
 
 unit: $(READY) ## unit tests only
 	$(BIN)/python -m pytest --junitxml=build/unit.xml
 
 lessons: $(READY) ## every lesson against its stored outputs
-	COURSE_RUN=sample COURSE_BACKBONE= COURSE_DATA= COURSE_LIMIT= COURSE_KEEP= $(BIN)/python -m pytest \
+	COURSE_RUN=sample COURSE_BACKBONE= COURSE_DATA= COURSE_WEIGHTS= COURSE_KEEP= $(BIN)/python -m pytest \
 	  --nbval-lax --nbval-cell-timeout=600 --junitxml=build/lessons.xml notebooks
 
 colab: $(READY) ## self-contained copies of the lessons in dist/colab/
@@ -62,7 +62,7 @@ test-colab: $(COLAB_READY) ## all lessons' copies and all unit tests with the pa
 	for copy in dist/colab/*.ipynb; do \
 	  mkdir "$$folder/$$(basename "$$copy" .ipynb)"; cp "$$copy" "$$folder/$$(basename "$$copy" .ipynb)"; \
 	done; \
-	cd "$$folder"; env -u COURSE_RUN -u COURSE_BACKBONE -u COURSE_DATA -u COURSE_LIMIT -u COURSE_KEEP -u PYTHONPATH \
+	cd "$$folder"; env -u COURSE_RUN -u COURSE_BACKBONE -u COURSE_DATA -u COURSE_WEIGHTS -u COURSE_KEEP -u PYTHONPATH \
 	  $(COLAB_BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 \
 	  --junitxml="$(CURDIR)/build/lessons-colab.xml" .
 	PYTHONPATH="$(CURDIR)" $(COLAB_BIN)/python -m pytest --junitxml=build/unit-colab.xml

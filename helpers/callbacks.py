@@ -31,7 +31,15 @@ def early_stopping(patience: int = 3, monitor: str = "val_loss") -> keras.callba
 
 
 class EpochLine(keras.callbacks.Callback):
-    """Print one line an epoch; use it with ``verbose=0`` in place of the progress bar."""
+    """Print a line per epoch; use it with ``verbose=0`` in place of the progress bar.
+
+    Args:
+        every: Print the first epoch's line, then each ``every``-th.
+    """
+
+    def __init__(self, every: int = 1):
+        super().__init__()
+        self.every = every
 
     def on_epoch_begin(self, epoch, logs=None):
         """Note the time."""
@@ -39,6 +47,8 @@ class EpochLine(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Print the epoch's number, seconds, loss and accuracy on training and validation images."""
+        if epoch and (epoch + 1) % self.every:
+            return
         seconds = time.perf_counter() - self._started
         shown = sorted((name, value) for name, value in (logs or {}).items() if name != "learning_rate")
         values = "   ".join(f"{name} {value:.3f}" for name, value in shown)

@@ -1,4 +1,4 @@
-"""From a lesson's settings to train, validation and test pipelines of raw RGB images.
+"""From a lesson's settings to train, validation and test images: files, arrays and pipelines of raw RGB.
 
 Images are found and checked first, as lists of files; pixels are read batch by batch while a model runs.
 Introduced in lesson 02.
@@ -7,18 +7,20 @@ Introduced in lesson 02.
 import dataclasses
 import hashlib
 from collections.abc import Mapping
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from PIL import Image, ImageOps
 
-from helpers import config, downloads
+from helpers import config, downloads, lessons
 
 SPLITS = ("train", "validation", "test")
+_VALIDATION_NAMES = ("validation", "val", "valid")
 DRAWN_FRACTION = 0.2  # of the training images, for a split that the data set does not have
 MOST_KEPT_BYTES = 256 * 2**20  # of pixels that a pipeline keeps in memory between epochs
-IMAGE_ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +48,10 @@ class Images:
         """Positions of each class's images, shuffled, in the order of the classes."""
         return [rng.permutation(np.flatnonzero(self.labels == c)) for c in range(len(self.class_names))]
 
-    def draw(self, per_class: int, seed: int) -> np.ndarray:
-        """Positions of ``per_class`` images of each class, drawn without replacement and shuffled.
+    def draw(self, per_class: int, seed: int) -> "Images":
+        """Draw ``per_class`` images of each class without replacement, in a random order.
 
-        The same seed draws nested sets: the 5 of a class are among its 10.
+        The same seed draws nested sets: the 5 per class are among its 10.
 
         Raises:
             ValueError: if a class has fewer images.
@@ -58,8 +60,8 @@ class Images:
         orders = self.shuffled_by_class(rng)
         smallest = min(len(order) for order in orders)
         if not 1 <= per_class <= smallest:
-            raise ValueError(f"{per_class} images a class were asked for: choose between 1 and {smallest}.")
-        return rng.permutation(np.concatenate([order[:per_class] for order in orders]))
+            raise ValueError(f"{per_class} images per class were asked for: choose between 1 and {smallest}.")
+        return self.select(rng.permutation(np.concatenate([order[:per_class] for order in orders])))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Dataset:
         return table
 
 
-def folder_of(settings: config.Settings) -> Path:
+def folder_of(settings: lessons.Settings) -> Path:
     """Return the folder of the lesson's data set: the embedded sample, ``COURSE_DATA``'s, or the download.
 
     Raises:
@@ -101,67 +103,66 @@ def folder_of(settings: config.Settings) -> Path:
     return given / settings.dataset
 
 
-def load(settings: config.Settings, seed: int = 0) -> Dataset:
-    """Find the lesson's images, check that each decodes, and split them.
-
-    A split that the data set lacks (often validation) is drawn from ``train``, class by class. Then ``per_class`` of
-    the settings is applied, class by class too, so that a balanced set stays balanced.
+def load(settings: lessons.Settings, seed: int = 0) -> Dataset:
+    """Find the lesson's images, check that each decodes, and split them; see ``find_images``.
 
     Args:
         settings: The lesson's numbers.
-        seed: Of that draw; the same seed gives the same split.
+        seed: Of all draws; the same seed gives the same split.
 
     Raises:
         ValueError: if a folder or a class folder is missing, or a class has no image.
     """
     folder = folder_of(settings)
-    class_names = None if settings.run == "sample" else downloads.describe(settings.dataset).get("classes")
+    in_package = settings.run == "sample" or config.data_folder() is not None
+    class_names = None if in_package else downloads.describe(settings.dataset).get("classes")
     return find_images(folder, class_names, seed, settings.per_class)
 
 
 def find_images(
     folder: Path, class_names: list[str] | None = None, seed: int = 0, per_class: Mapping[str, int] | None = None
 ) -> Dataset:
-    """As ``load``, for a folder with ``train/`` and perhaps ``validation/`` and ``test/``, one folder a class.
+    """Find the images below ``train/`` and perhaps ``validation/`` (or ``val/``) and ``test/``, one folder per class.
+
+    A split that the data set lacks (often validation) is drawn from ``train``, class by class: a fifth of each class,
+    at least one image. What is not a readable image is named and left out. Only images that ``per_class`` keeps are
+    read; it is applied class by class, so that a balanced set stays balanced.
 
     Args:
         folder: The data set's folder.
         class_names: The classes it must have; by default those of ``train``.
-        seed: Of the draw of missing splits, and of the images that ``per_class`` leaves.
-        per_class: Split to the most images of a class that are kept of it, drawn at random; all by default.
+        seed: Of the draw of missing splits, and of the images that ``per_class`` keeps.
+        per_class: Split to the most images per class that are kept of it, drawn at random; all by default.
+
+    Raises:
+        ValueError: if a folder or a class folder is missing or not known, or a class has no image.
     """
-    expected = tuple(sorted(class_names or _class_folders(folder / "train")))
-    found, skipped = {}, []
-    for split in (s for s in SPLITS if (folder / s).is_dir()):
-        present = _class_folders(folder / split)
-        if missing := sorted(set(expected) - set(present)):
-            raise ValueError(
-                f"{folder / split} lacks the class folder {missing[0]!r}: it must hold {_listed(expected)}."
-            )
-        if extra := sorted(set(present) - set(expected)):
-            raise ValueError(f"{folder / split} holds {extra[0]!r}, which is no class of this set: move it away.")
-        found[split], undecodable = _decodable(_list_files(folder / split, expected))
-        skipped += [str(Path(path).relative_to(folder)) for path in undecodable]
-    if skipped:
-        total = len(skipped) + sum(map(len, found.values()))
-        print(f"Left out {len(skipped)} of {total} images that do not decode: {_listed(skipped)}.")
+    most = dict(per_class or {})
+    if wrong := [f"{split}={n}" for split, n in most.items() if split not in SPLITS or n < 1]:
+        raise ValueError(f"{wrong[0]} is no limit: name one of {', '.join(SPLITS)}, and 1 image per class or more.")
+    folders = _split_folders(folder)
+    expected = tuple(sorted(class_names or _class_folders(folders["train"])))
+    listed, skipped = {}, []
+    for split, place in folders.items():
+        listed[split], left_out = _list_files(place, expected)
+        skipped += left_out
     for split in ("test", "validation"):
-        if split not in found:
-            found["train"], found[split] = _split(found["train"], DRAWN_FRACTION, seed)
-    for split, most in (per_class or {}).items():
-        if split not in SPLITS or most < 1:
-            raise ValueError(
-                f"{split}={most} is no limit: name one of {', '.join(SPLITS)}, and 1 image a class or more."
-            )
-        found[split] = _at_most(found[split], most, seed)
-    for split, images in found.items():
+        if split not in listed:
+            listed["train"], listed[split] = _split(listed["train"], DRAWN_FRACTION, seed)
+    found = {}
+    for split, images in listed.items():
+        found[split], left_out = _readable(images, most.get(split), seed)
+        skipped += left_out
         for label, name in enumerate(expected):
-            if not np.any(images.labels == label):
+            if not np.any(found[split].labels == label):
                 raise ValueError(f"{folder} has no image of {name!r} for {split}: add some, or remove the class.")
-    return Dataset(**found, skipped=tuple(skipped))
+    names = [str(Path(path).relative_to(folder)) for path in skipped]
+    if names:
+        print(f"Left out {len(names)} of what lies in {folder.name}, not readable as images: {_listed(names)}.")
+    return Dataset(**found, skipped=tuple(names))
 
 
-def in_two_splits(dataset: Dataset) -> list[tuple[str, str]]:
+def duplicates_across_splits(dataset: Dataset) -> list[tuple[str, str]]:
     """Pairs of files in different splits with the same content, byte by byte: an honest data set has none."""
     first: dict[str, tuple[str, str]] = {}  # hash of the content -> split and file
     pairs = []
@@ -174,13 +175,34 @@ def in_two_splits(dataset: Dataset) -> list[tuple[str, str]]:
     return pairs
 
 
-def pipeline(images: Images, image_size: int, batch_size: int = 32, shuffle_seed: int | None = None):
+def read(images: Images, image_size: int) -> np.ndarray:
+    """Read all images at once, for figures and for sets that fit into memory.
+
+    Args:
+        images: The files.
+        image_size: Height and width of the result in pixels; the aspect ratio is not kept.
+
+    Returns:
+        RGB bytes, ``(n, image_size, image_size, 3)`` uint8, the pixels that ``pipeline`` gives.
+    """
+    with ThreadPool() as pool:
+        pixels = pool.map(lambda path: read_file(path, image_size), images.paths)
+    return np.stack(pixels) if pixels else np.zeros((0, image_size, image_size, 3), np.uint8)
+
+
+def read_file(path: str | bytes | Path, image_size: int) -> np.ndarray:
+    """One file as RGB bytes, upright, ``(image_size, image_size, 3)`` uint8; a JPEG is reduced while it is decoded."""
+    with Image.open(path.decode() if isinstance(path, bytes) else path) as image:
+        image.draft("RGB", (image_size, image_size))
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+        return np.asarray(upright.resize((image_size, image_size), Image.Resampling.BILINEAR))
+
+
+def pipeline(images: Images, image_size: int, batch_size: int = 32, shuffle_seed: int | None = None) -> tf.data.Dataset:
     """Read, decode and resize images batch by batch, in parallel with the model.
 
-    A JPEG of at least twice the size is scaled down by 2, 4 or 8 while it is decoded, which costs less and averages
-    pixels where resizing would skip them. Pixels stay bytes up to the batch. A small set is read once, before its
-    first batch if it is shuffled, and its bytes stay in memory. Of a larger one (``MOST_KEPT_BYTES``) only a few
-    batches are there at a time.
+    Pixels stay bytes up to the batch. A small set is read once, before its first batch if it is shuffled, and its bytes
+    stay in memory. Of a larger one (``MOST_KEPT_BYTES``) only a few batches are there at a time.
 
     Args:
         images: The files and their labels.
@@ -193,67 +215,84 @@ def pipeline(images: Images, image_size: int, batch_size: int = 32, shuffle_seed
         ``(batch, image_size, image_size, 3)``, and int64 ``(batch,)``.
     """
 
-    def read(path, label):
-        resized = tf.image.resize(_decoded(tf.io.read_file(path), image_size), (image_size, image_size))
-        return tf.cast(tf.round(resized), tf.uint8), label
+    def pixels_and_label(path, label):
+        pixels = tf.numpy_function(lambda p: read_file(p, image_size), [path], tf.uint8)
+        return tf.ensure_shape(pixels, (image_size, image_size, 3)), label
 
     def shuffled(items):
         return items if shuffle_seed is None else items.shuffle(len(images), seed=shuffle_seed)
 
     items = tf.data.Dataset.from_tensor_slices((images.paths, images.labels))
     if len(images) * 3 * image_size**2 <= MOST_KEPT_BYTES:
-        items = shuffled(items.map(read, num_parallel_calls=tf.data.AUTOTUNE).cache())
-    else:
-        items = shuffled(items).map(read, num_parallel_calls=tf.data.AUTOTUNE)  # the names are shuffled, not the pixels
+        items = shuffled(items.map(pixels_and_label, num_parallel_calls=tf.data.AUTOTUNE).cache())
+    else:  # the names are shuffled, not the pixels
+        items = shuffled(items).map(pixels_and_label, num_parallel_calls=tf.data.AUTOTUNE)
     batches = items.batch(batch_size).map(lambda pixels, label: (tf.cast(pixels, tf.float32), label))
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _decoded(content: tf.Tensor, image_size: int) -> tf.Tensor:
-    """An image file's content as RGB bytes, ``(height, width, 3)``: a JPEG by the decoder's own down-scaling."""
-
-    def jpeg():
-        times = tf.reduce_min(tf.image.extract_jpeg_shape(content)[:2]) // image_size
-        choices = [lambda ratio=ratio: tf.io.decode_jpeg(content, channels=3, ratio=ratio) for ratio in (1, 2, 4, 8)]
-        return tf.switch_case(sum(tf.cast(times >= ratio, tf.int32) for ratio in (2, 4, 8)), choices)
-
-    def other():
-        return tf.io.decode_image(content, channels=3, expand_animations=False)
-
-    return tf.ensure_shape(tf.cond(tf.io.is_jpeg(content), jpeg, other), (None, None, 3))
+def _split_folders(folder: Path) -> dict[str, Path]:
+    """Split to its folder, of the splits that are there."""
+    if len(named := [name for name in _VALIDATION_NAMES if (folder / name).is_dir()]) > 1:
+        raise ValueError(f"{folder} holds both {named[0]}/ and {named[1]}/: keep one of them.")
+    places = {"train": folder / "train", "validation": folder / (named or SPLITS[1:])[0], "test": folder / "test"}
+    return {split: place for split, place in places.items() if split == "train" or place.is_dir()}
 
 
 def _class_folders(folder: Path) -> list[str]:
     if not folder.is_dir():
-        raise ValueError(f"{folder} is missing: a data set has train/ with one folder a class.")
-    return sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+        raise ValueError(f"{folder} is missing: a data set has train/ with one folder per class.")
+    names = sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__")))
+    if not names:
+        raise ValueError(f"{folder} holds no folder: put the images of each class into a folder of its own.")
+    return names
 
 
-def _list_files(folder: Path, class_names: tuple[str, ...]) -> Images:
-    paths, labels = [], []
-    for label, name in enumerate(class_names):
-        files = sorted(str(f) for f in (folder / name).iterdir() if f.suffix.lower() in IMAGE_ENDINGS)
-        paths += files
-        labels += [label] * len(files)
-    return Images(np.array(paths, dtype=str), np.array(labels, dtype=np.int64), class_names)
+def _list_files(folder: Path, class_names: tuple[str, ...]) -> tuple[Images, list[str]]:
+    """The files of each class, and what lies beside them: nested folders, images outside of a class folder."""
+    present = _class_folders(folder)
+    if missing := sorted(set(class_names) - set(present)):
+        raise ValueError(f"{folder} lacks the class folder {missing[0]!r}: it must hold {_listed(class_names)}.")
+    if extra := sorted(set(present) - set(class_names)):
+        raise ValueError(f"{folder} holds {extra[0]!r}, which is no class of this set: move it away.")
+    entries = {name: _visible(folder / name) for name in class_names}
+    files = {name: [str(entry) for entry in entries[name] if entry.is_file()] for name in class_names}
+    left_out = [str(e) for e in _visible(folder) if not e.is_dir()]
+    left_out += [str(e) for name in class_names for e in entries[name] if not e.is_file()]
+    paths = [path for name in class_names for path in files[name]]
+    labels = np.repeat(np.arange(len(class_names)), [len(files[name]) for name in class_names])
+    return Images(np.array(paths, dtype=str), labels.astype(np.int64), class_names), left_out
 
 
-def _decodable(images: Images) -> tuple[Images, list[str]]:
-    """Keep the images that TensorFlow decodes; return them and the paths of the others."""
-    if not len(images):
-        return images, []
+def _visible(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith((".", "__")))
 
-    @tf.py_function(Tout=tf.bool)
-    def decodes(path):
-        try:
-            tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
-            return False
-        return True
 
-    checks = tf.data.Dataset.from_tensor_slices(images.paths).map(decodes, num_parallel_calls=tf.data.AUTOTUNE)
-    good = np.fromiter(checks.as_numpy_iterator(), dtype=bool)
-    return images.select(np.flatnonzero(good)), images.paths[~good].tolist()
+def _readable(images: Images, most: int | None, seed: int) -> tuple[Images, list[str]]:
+    """Keep the images that decode, at most ``most`` of each class; return them and the paths of the others seen."""
+    if most is None:
+        candidates = [np.flatnonzero(images.labels == c) for c in range(len(images.class_names))]
+    else:
+        candidates = images.shuffled_by_class(np.random.default_rng(seed))
+    kept, bad = [], []
+    with ThreadPool() as pool:
+        for waiting in candidates:
+            wanted = len(waiting) if most is None else most
+            while len(waiting) and wanted:
+                now, waiting = waiting[:wanted], waiting[wanted:]
+                good = np.array(pool.map(_decodes, images.paths[now]), dtype=bool)
+                kept += now[good].tolist()
+                bad += images.paths[now[~good]].tolist()
+                wanted -= int(good.sum())
+    return images.select(np.sort(np.array(kept, dtype=int))), bad
+
+
+def _decodes(path: str) -> bool:
+    try:
+        read_file(path, 8)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow's decoders raise all of these
+        return False
+    return True
 
 
 def _split(images: Images, fraction: float, seed: int) -> tuple[Images, Images]:
@@ -262,12 +301,6 @@ def _split(images: Images, fraction: float, seed: int) -> tuple[Images, Images]:
     for order in images.shuffled_by_class(np.random.default_rng(seed)):
         drawn[order[: max(1, round(fraction * len(order)))]] = True
     return images.select(np.flatnonzero(~drawn)), images.select(np.flatnonzero(drawn))
-
-
-def _at_most(images: Images, most: int, seed: int) -> Images:
-    """Draw ``most`` images of each class, all of a class that has fewer; they keep their order."""
-    orders = images.shuffled_by_class(np.random.default_rng(seed))
-    return images.select(np.sort(np.concatenate([order[:most] for order in orders])))
 
 
 def _listed(names, most: int = 12) -> str:

@@ -1,19 +1,23 @@
 """What a trained model is worth: accuracy with its interval, reports, mistakes, and a reading of its curves.
 
-Works on plain arrays and imports no TensorFlow. Labels and probabilities that do not belong together raise ValueError.
-Introduced in lesson 02.
+Works on plain arrays and imports no TensorFlow. Labels and probabilities that do not belong together raise ValueError,
+and so do probabilities that are not finite: a diverged model has no accuracy. Introduced in lesson 02.
 """
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from IPython.display import display
 from sklearn import metrics
 
-FIGURES_MIME_TYPE = "application/vnd.transfer-learning-course.figures+json"
+from helpers import config
+
+RESULTS_MIME_TYPE = "application/vnd.transfer-learning-course.results+json"
 _Z95 = 1.959963984540054
 
 
@@ -54,7 +58,7 @@ def accuracy(labels: np.ndarray, probabilities: np.ndarray) -> Proportion:
         probabilities: Predicted probabilities or logits, ``(n, classes)``.
 
     Raises:
-        ValueError: if the lengths differ, or a label is no class.
+        ValueError: if the lengths differ, a label is no class, or a probability is not finite.
     """
     labels, probabilities = _checked(labels, probabilities)
     return Proportion(int((probabilities.argmax(axis=1) == labels).sum()), len(labels))
@@ -82,7 +86,7 @@ def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def report(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]) -> pd.DataFrame:
-    """Precision, recall, F1 and number of images of each class, and their mean over the classes."""
+    """Precision, recall, F1 and number of images of each class, and their mean over the classes that have images."""
     labels, probabilities = _checked(labels, probabilities)
     if len(class_names) != probabilities.shape[1]:
         raise ValueError(f"{len(class_names)} names were given for {probabilities.shape[1]} classes: give one each.")
@@ -90,8 +94,71 @@ def report(labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[
         labels, probabilities.argmax(axis=1), labels=np.arange(len(class_names)), zero_division=0
     )
     table = pd.DataFrame(dict(zip(("precision", "recall", "F1"), rates, strict=True)), index=list(class_names))
-    table.loc["mean"] = table.mean()
+    table.loc["mean"] = table[support > 0].mean()
     return table.round(3).assign(images=[*support, support.sum()])
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A difference of two accuracies on the same images, and its 95 % interval, in [-1, 1].
+
+    Attributes:
+        value: Accuracy of the first less that of the second, the mean over seeds where there are several.
+        interval: Lower and upper end.
+        only_first: Images that the first alone gets right (their mean number over seeds).
+        only_second: Images that the second alone gets right.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    only_first: float
+    only_second: float
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the interval excludes 0: whether the order of the two is more than chance."""
+        return self.interval[0] > 0 or self.interval[1] < 0
+
+    def __str__(self) -> str:
+        low, high = (100 * end for end in self.interval)
+        verdict = "resolved" if self.resolved else "not resolved"
+        return f"{100 * self.value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}): {verdict}"
+
+
+def paired_difference(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Difference:
+    """Compare two models image by image, which is sharper than comparing two intervals.
+
+    Images, and seeds where several are given, are drawn with replacement 4,000 times (a bootstrap; Efron, 1979); the
+    interval holds the middle 95 % of the differences. The seeds of the two are drawn apart.
+
+    Args:
+        labels: True classes, ``(n,)`` integers.
+        first: Probabilities of the first model, ``(n, classes)``, or ``(seeds, n, classes)``.
+        second: Of the second.
+
+    Raises:
+        ValueError: as ``accuracy``.
+    """
+    right = []
+    for probabilities in (first, second):
+        runs = np.asarray(probabilities)
+        runs = runs[np.newaxis] if runs.ndim == 2 else runs
+        checked = [_checked(labels, run) for run in runs]
+        right.append(np.stack([run.argmax(axis=1) == known for known, run in checked]).astype(float))
+    means = [runs.mean(axis=0) for runs in right]
+    rng, n = np.random.default_rng(0), len(means[0])
+    drawn_means = np.empty(4000)
+    for i in range(len(drawn_means)):
+        images = rng.integers(n, size=n)
+        drawn = [runs[rng.integers(len(runs), size=len(runs))].mean(axis=0)[images].mean() for runs in right]
+        drawn_means[i] = drawn[0] - drawn[1]
+    low, high = np.quantile(drawn_means, (0.025, 0.975))
+    return Difference(
+        value=float(means[0].mean() - means[1].mean()),
+        interval=(float(low), float(high)),
+        only_first=float((means[0] * (1 - means[1])).sum()),
+        only_second=float((means[1] * (1 - means[0])).sum()),
+    )
 
 
 def most_confident_mistakes(labels: np.ndarray, probabilities: np.ndarray, most: int = 8) -> np.ndarray:
@@ -101,23 +168,36 @@ def most_confident_mistakes(labels: np.ndarray, probabilities: np.ndarray, most:
     return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:most]
 
 
-def read_curves(history: Mapping[str, Sequence[float]]) -> str:
-    """Describe learning curves in sentences computed from them: how fast, which gap, whether they still rise.
+def read_curves(history: Mapping[str, Sequence[float]], images: int | None = None) -> str:
+    """Describe learning curves in sentences computed from them: how fast, which gap, whether there is a plateau.
 
     Args:
         history: ``History.history`` of a Keras ``fit`` with ``accuracy`` and ``val_accuracy``.
+        images: Number of validation images; with it, a last step within one standard error counts as no change.
+
+    Raises:
+        ValueError: if a curve is missing.
     """
+    if missing := [name for name in ("accuracy", "val_accuracy") if name not in history]:
+        raise ValueError(
+            f"The history has no {missing[0]!r}: compile with metrics=['accuracy'], fit with validation data."
+        )
     train, validation = np.array(history["accuracy"]), np.array(history["val_accuracy"])
+    if not np.isfinite([train, validation, history.get("loss", 0 * train)]).all():
+        return "The training has diverged: its loss or accuracy is not a number. Lower the learning rate."
     reached = 1 + int(np.argmax(validation >= 0.9 * validation.max()))
     gap = train[-1] - validation[-1]
-    if len(validation) > 1:
-        last_step = validation[-1] - validation[-2]
-        trend = "no longer rises" if last_step < 0.005 else "still rises"
-        plateau = f"changed by {100 * last_step:+.1f} points in the last epoch; it {trend}"
-    else:
+    if len(validation) == 1:
         plateau = "shows no trend after one epoch"
+    else:
+        step = validation[-1] - validation[-2]
+        plateau = f"changed by {100 * step:+.1f} points in the last epoch"
+        if images:
+            error = math.sqrt(validation[-1] * (1 - validation[-1]) / images)
+            compared = "more than" if abs(step) > error else "within"
+            plateau += f", {compared} one standard error ({100 * error:.1f} points)"
     return (
-        f"Speed: after epoch {reached} of {len(train)}, validation accuracy had nine tenths of its best value, "
+        f"Speed: after epoch {reached} of {len(train)}, validation accuracy had reached 90 % of its best value, "
         f"{validation.max():.1%}.\n"
         f"Gap: at the end training accuracy is {train[-1]:.1%}, validation accuracy {validation[-1]:.1%}: "
         f"{100 * gap:+.1f} points.\n"
@@ -125,16 +205,35 @@ def read_curves(history: Mapping[str, Sequence[float]]) -> str:
     )
 
 
-def show_figures(**figures: object) -> None:
-    """Show a lesson's main figures, and hand them to ``make run``, which prints them in its table.
+def show_results(**results: object) -> None:
+    """Show a lesson's main results, and hand them to ``make run``, which prints them in its table.
 
     Args:
-        figures: Name to value; anything but a number is shown as text.
+        results: Name to value; anything but a number is shown as text.
     """
-    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in figures.items()}
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in results.items()}
     values = {name: value if isinstance(value, (int, float)) else str(value) for name, value in plain.items()}
     lines = [f"{name.replace('_', ' ')}: {value}" for name, value in values.items()]
-    display({"text/plain": "\n".join(lines), FIGURES_MIME_TYPE: values}, raw=True)
+    display({"text/plain": "\n".join(lines), RESULTS_MIME_TYPE: values}, raw=True)
+
+
+def recorded(lesson: str, folder: Path = config.RESULTS) -> pd.DataFrame:
+    """The measured results of a lesson, one column for each run and backbone, the sample run's first.
+
+    Args:
+        lesson: Number of the lesson, such as ``"02"``.
+        folder: Where the results lie.
+
+    Returns:
+        A table of texts; an empty one where nothing was recorded.
+    """
+    files = sorted(folder.glob(f"{lesson}_*.json"), key=lambda path: "sample" not in path.name)
+    columns = {}
+    for path in files:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        shown = {name.replace("_", " "): str(value) for name, value in result["figures"].items()}
+        columns[f"{result['run']}, {result['backbone']}"] = {**shown, "seconds": str(result["seconds"])}
+    return pd.DataFrame(columns).fillna("–")
 
 
 def _checked(labels, probabilities):
@@ -144,6 +243,8 @@ def _checked(labels, probabilities):
             f"Labels of shape {labels.shape} and probabilities of shape {probabilities.shape} do not belong together: "
             "give (n,) and (n, classes)."
         )
+    if not np.isfinite(probabilities).all():
+        raise ValueError("Some probabilities are not numbers: the model has diverged; train it with a lower rate.")
     if labels.size and not 0 <= labels.min() <= labels.max() < probabilities.shape[1]:
         raise ValueError(
             f"Labels run from {labels.min()} to {labels.max()}, but there are {probabilities.shape[1]} classes: "

@@ -5,7 +5,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from helpers import config
+from helpers import config, lessons, models
+
+_named: set[str] = set()  # handles that code of this process has asked for; files of models may not add any
 
 
 @keras.saving.register_keras_serializable("transfer_learning_course")
@@ -13,7 +15,8 @@ class HubLayer(keras.layers.Layer):
     """A TensorFlow Hub feature vector as a frozen Keras 3 layer.
 
     ``hub.KerasLayer`` is a layer of Keras 2 and cannot be added to a Keras 3 model; this one loads the same
-    SavedModel and calls it. Gradients do not reach the SavedModel's variables, so it extracts features only.
+    SavedModel and calls it. Gradients do reach the SavedModel's variables, but Keras 3 does not track them, so ``fit``
+    leaves them as they are: to fine-tune, take the network from ``keras.applications``.
 
     Args:
         handle: Address of a Hub model, or the folder of a SavedModel whose ``__call__`` takes images.
@@ -23,6 +26,9 @@ class HubLayer(keras.layers.Layer):
 
     Returns:
         Feature vectors, ``(batch, features)`` float32.
+
+    Raises:
+        ValueError: if the model cannot be loaded, or does not go from such images to vectors.
     """
 
     def __init__(self, handle: str, **kwargs):
@@ -31,14 +37,25 @@ class HubLayer(keras.layers.Layer):
         self.handle = str(handle)
         self.module = load(self.handle)
 
+    def build(self, input_shape):
+        """Check that the SavedModel takes such images."""
+        self.compute_output_shape(input_shape)
+
     def call(self, images):
         """Run the SavedModel."""
         return self.module(images)
 
     def compute_output_shape(self, input_shape):
         """``(batch, features)``, as the SavedModel says for one image."""
-        features = tf.function(self.module).get_concrete_function(tf.TensorSpec((1, *input_shape[1:]), tf.float32))
-        return (input_shape[0], features.output_shapes[-1])
+        image = tf.TensorSpec((1, *input_shape[1:]), tf.float32)
+        try:
+            _, n_features = tf.function(self.module).get_concrete_function(image).output_shapes
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"The Hub model {self.handle} does not go from images of {image.shape[1:]} to feature vectors: "
+                "choose a model of the kind feature-vector, and images of the size that its page names."
+            ) from error
+        return (input_shape[0], n_features)
 
     def count_params(self):
         """Number of parameters in the SavedModel, which Keras does not see."""
@@ -48,31 +65,50 @@ class HubLayer(keras.layers.Layer):
         """The handle, so that a saved model fetches the same SavedModel again."""
         return {**super().get_config(), "handle": self.handle}
 
+    @classmethod
+    def from_config(cls, config):
+        """Make the layer that a file of a model describes, if this process has named its handle before.
+
+        A SavedModel may do what its author likes when it runs, write files for instance: Keras's ``safe_mode`` does
+        not look into it, and a file that came from elsewhere must not choose what is fetched and run.
+        """
+        handle = str(config["handle"])
+        if handle not in _named:
+            raise ValueError(
+                f"This model runs the SavedModel {handle}, which nothing in this session has asked for. If you trust "
+                f"it, call hub.load({handle!r}) first, then load the model again."
+            )
+        return cls(**config)
+
 
 def load(handle: str):
-    """``hub.load`` with an error that says what to do.
+    """``hub.load`` with an error that says what to do. From now on, saved models with this handle may be loaded.
 
     Raises:
-        ValueError: if the model cannot be fetched or read.
+        ValueError: if the model cannot be fetched or read, or is not made to be called.
     """
     import tensorflow_hub
 
     try:
-        return tensorflow_hub.load(handle)
+        module = tensorflow_hub.load(handle)
     except Exception as error:  # the download, the archive and the SavedModel each raise their own
         raise ValueError(
             f"The Hub model {handle} could not be loaded ({type(error).__name__}): check the address and the network, "
             "or use the sample run (COURSE_RUN=sample), which needs neither."
         ) from error
+    if not callable(module):
+        raise ValueError(f"The SavedModel {handle} cannot be called: choose a Hub model of the kind feature-vector.")
+    _named.add(str(handle))
+    return module
 
 
-def export(backbone: keras.Model, name: str, folder: Path = config.BUILD / "hub") -> str:
+def export(backbone: keras.Model, name: str, folder: Path | None = None) -> str:
     """Write a backbone as a Hub-style feature vector: a SavedModel from images in [0, 1] to pooled features.
 
     Args:
         backbone: A model from raw RGB in [0, 255] to feature maps.
         name: Name of the SavedModel below ``folder``.
-        folder: Where to write.
+        folder: Where to write; by default ``build/hub``.
 
     Returns:
         The SavedModel's folder, to be used as a handle.
@@ -85,6 +121,25 @@ def export(backbone: keras.Model, name: str, folder: Path = config.BUILD / "hub"
         return tf.reduce_mean(backbone(255.0 * images, training=False), axis=(1, 2))
 
     module.__call__ = feature_vector
-    path = str(folder / name)
+    path = str((folder or config.BUILD / "hub") / name)
     tf.saved_model.save(module, path)
+    _named.add(path)
     return path
+
+
+def handles(settings: lessons.Settings) -> dict[str, str]:
+    """Name to handle of the feature vectors that a lesson compares.
+
+    The full run has addresses. Where a network is at hand (the embedded one, ``COURSE_BACKBONE``, or files in
+    ``COURSE_WEIGHTS``), it is exported to a SavedModel's folder, which is a handle too.
+
+    Args:
+        settings: The lesson's numbers.
+    """
+    own = {"EfficientNet-B0": "EfficientNetB0", "ResNet-50": "ResNet50", "ResNet-50 V2": "ResNet50V2"}
+    local = {title: name for title, name in own.items() if title in settings.hub_models and models.weights_file(name)}
+    if not settings.hub_models:
+        local = {settings.backbone: settings.backbone}
+    exported = {title: export(models.backbone(name, settings.image_size), title) for title, name in local.items()}
+    _named.update(settings.hub_models.values())
+    return exported or dict(settings.hub_models)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 if TYPE_CHECKING:
     from helpers.evaluation import Proportion
@@ -39,18 +40,24 @@ def image_grid(
 
     Returns:
         The Axes, ``(n,)``.
+
+    Raises:
+        ValueError: if the pixels lie in [0, 1], which would be drawn black.
     """
+    images = np.asarray(images)
+    if images.dtype.kind == "f" and images.size and 0 < images.max() <= 1:
+        raise ValueError(f"These pixels lie in [0, 1], the largest is {images.max():.2f}: multiply them by 255.")
     rows = -(-len(images) // columns)
     title_lines = max((title.count("\n") + 1 for title in titles), default=0) if titles is not None else 0
     height = 1.65 + 0.22 * title_lines
-    figure, grid = plt.subplots(rows, columns, figsize=(1.7 * columns, height * rows), squeeze=False)
+    figure, grid = plt.subplots(rows, columns, figsize=(1.4 * columns, 0.85 * height * rows), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     used = grid.ravel()[: len(images)]
     for i, (axes, image) in enumerate(zip(used, images, strict=True)):
-        axes.imshow(np.asarray(image).clip(0, 255).astype(np.uint8))
+        axes.imshow(image.clip(0, 255).astype(np.uint8))
         if titles is not None:
-            axes.set_title(titles[i], fontsize=9, color=colours[i] if colours is not None else "black")
+            axes.set_title(_plain(titles[i]), fontsize=9, color=colours[i] if colours is not None else "black")
     figure.tight_layout()
     return used
 
@@ -73,14 +80,17 @@ def predictions(
     titles, colours = [], []
     for label, row in zip(labels, probabilities, strict=True):
         said = row.argmax()
-        title = f"{class_names[said]} {row[said]:.0%}"
-        titles.append(title if said == label else f"{title}\nis {class_names[label]}")
+        title = f"{_spoken(class_names[said])} {row[said]:.0%}"
+        titles.append(title if said == label else f"predicted {title}\ntrue {_spoken(class_names[label])}")
         colours.append(BLUE if said == label else VERMILION)
     return image_grid(images, titles, columns, colours)
 
 
 def learning_curves(
-    history: Mapping[str, Sequence[float]], title: str = "", fine_tuning_after: int | None = None
+    history: Mapping[str, Sequence[float]],
+    title: str = "",
+    fine_tuning_after: int | None = None,
+    best_epoch: int | None = None,
 ) -> np.ndarray:
     """Plot accuracy and loss against epoch, for training and validation images.
 
@@ -88,24 +98,32 @@ def learning_curves(
         history: ``History.history`` of a Keras ``fit``; the validation curves are left out where it has none.
         title: Title of the figure.
         fine_tuning_after: Number of epochs before fine-tuning began, marked by a line.
+        best_epoch: The epoch, counted from 1, whose weights are kept, marked by a line.
 
     Returns:
         Two Axes: accuracy, loss.
+
+    Raises:
+        ValueError: if accuracy or loss is missing.
     """
-    figure, both = plt.subplots(1, 2, figsize=(9, 3.4))
+    figure, both = plt.subplots(1, 2, figsize=(7, 3.3))
     for axes, name in zip(both, ("accuracy", "loss"), strict=True):
-        epochs = np.arange(1, len(history[name]) + 1)
-        axes.plot(epochs, history[name], marker="o", color=ORANGE, label="training")
+        epochs = np.arange(1, len(_curve(history, name)) + 1)
+        marks = dict(markersize=4, markevery=max(1, len(epochs) // 12))
+        axes.plot(epochs, history[name], marker="o", linestyle="--", color=ORANGE, label="training", **marks)
         if f"val_{name}" in history:
-            axes.plot(epochs, history[f"val_{name}"], marker="s", color=BLUE, label="validation")
-        axes.set(
-            xlabel="epoch", ylabel=name, xticks=_ticks(epochs), ylim=(0, 1.02) if name == "accuracy" else (0, None)
-        )
+            axes.plot(epochs, history[f"val_{name}"], marker="s", color=BLUE, label="validation", **marks)
+        axes.set(xlabel="epoch", ylabel=name, xticks=_ticks(epochs))
         if fine_tuning_after is not None:
-            axes.axvline(fine_tuning_after + 0.5, color=GREY, linestyle="--", label="fine-tuning begins")
-        axes.legend(frameon=False)
-    figure.suptitle(title)
-    figure.tight_layout()
+            axes.axvline(fine_tuning_after + 0.5, color=GREY, linestyle=":", label="fine-tuning begins")
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color=GREY, linestyle="-.", label="weights kept")
+    both[0].set_ylim(top=1.02)
+    both[1].set_ylim(bottom=0)
+    figure.suptitle(title, fontsize=11)
+    handles, labels = both[0].get_legend_handles_labels()
+    figure.tight_layout(rect=(0, 0.09, 1, 1))
+    figure.legend(handles, labels, frameon=False, ncols=len(labels), loc="lower center")
     sns.despine(figure)
     return both
 
@@ -116,23 +134,26 @@ def compare_runs(
     chance: float | None = None,
     axes: Axes | None = None,
 ) -> Axes:
-    """Plot one metric of several trainings against epoch, named in a legend.
+    """Plot one metric of several trainings against epoch, named in a legend, told apart by line and marker too.
 
     Args:
         histories: Name of a training to its ``History.history``.
         metric: Which curve.
         chance: Accuracy of guessing, drawn as a dotted line.
         axes: Where to draw; a new figure by default.
+
+    Raises:
+        ValueError: if a training has no such curve.
     """
-    axes = axes or plt.subplots(figsize=(7.5, 4))[1]
-    longest = max(len(history[metric]) for history in histories.values())
-    for (name, history), colour in zip(histories.items(), _colours(len(histories)), strict=True):
-        axes.plot(np.arange(1, len(history[metric]) + 1), history[metric], marker="o", color=colour, label=name)
+    axes = axes or plt.subplots(figsize=(7, 3.6))[1]
+    longest = max(len(_curve(history, metric, name)) for name, history in histories.items())
+    for i, (name, history) in enumerate(histories.items()):
+        epochs, style = np.arange(1, len(history[metric]) + 1), ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))[i % 4]
+        marks = dict(marker="osD^vP*"[i % 7], markersize=4, markevery=max(1, longest // 12))
+        axes.plot(epochs, history[metric], color=COLOURS[i % len(COLOURS)], linestyle=style, label=name, **marks)
     if chance is not None:
         axes.axhline(chance, color=GREY, linestyle=":", label=f"guessing, {chance:.0%}")
     axes.set(xlabel="epoch", ylabel=metric.replace("val_", "validation "), xticks=_ticks(np.arange(1, longest + 1)))
-    if "accuracy" in metric:
-        axes.set_ylim(0, 1.02)
     _legend_beside(axes)
     sns.despine(ax=axes)
     axes.figure.tight_layout()
@@ -140,51 +161,71 @@ def compare_runs(
 
 
 def accuracy_against_images(
-    images_per_class: Sequence[int], accuracies: Mapping[str, np.ndarray], chance: float, axes: Axes | None = None
+    images_per_class: Sequence[int],
+    accuracies: Mapping[str, np.ndarray],
+    chance: float,
+    guesses: Mapping[str, Sequence[float] | None] | None = None,
+    axes: Axes | None = None,
 ) -> Axes:
-    """Plot test accuracy against images a class (logarithmic): mean over seeds, bars from smallest to largest.
+    """Plot accuracy against images per class: each run as a small point, the mean over seeds as a line.
 
     Args:
         images_per_class: Numbers of images, ``(sizes,)``.
         accuracies: Name of a strategy to its accuracies in [0, 1], ``(seeds, sizes)``.
         chance: Accuracy of guessing, drawn as a dotted line.
+        guesses: Name of a strategy to the learner's guesses in [0, 1], one per size, drawn as stars; None draws none.
         axes: Where to draw; a new figure by default.
     """
-    axes = axes or plt.subplots(figsize=(7.5, 4.2))[1]
-    for i, ((name, values), colour) in enumerate(zip(accuracies.items(), _colours(len(accuracies)), strict=True)):
-        values = np.asarray(values)
-        mean = values.mean(axis=0)
-        bars = np.stack([mean - values.min(axis=0), values.max(axis=0) - mean])
-        shifted = np.asarray(images_per_class) * 1.04 ** (i - (len(accuracies) - 1) / 2)  # bars beside each other
-        axes.errorbar(shifted, mean, yerr=bars, marker="os^D"[i % 4], capsize=3, color=colour, label=name)
+    axes = axes or plt.subplots(figsize=(7, 4))[1]
+    sizes = np.asarray(images_per_class)
+    for i, (name, values) in enumerate(accuracies.items()):
+        values, colour, marker = np.asarray(values), COLOURS[i % len(COLOURS)], "os^D"[i % 4]
+        shifted = sizes * 1.05 ** (i - (len(accuracies) - 1) / 2)  # points beside each other
+        axes.plot(np.tile(shifted, len(values)), values.ravel(), marker, color=colour, markersize=3, alpha=0.5)
+        line = ("-", "--", "-.", ":")[i % 4]
+        axes.plot(shifted, values.mean(axis=0), marker=marker, linestyle=line, color=colour, label=name)
+        if guesses and guesses.get(name) is not None:
+            axes.plot(shifted, guesses[name], "*", color=colour, markerfacecolor="none", markersize=13)
     axes.axhline(chance, color=GREY, linestyle=":", label=f"guessing, {chance:.0%}")
     axes.set_xscale("log")
     axes.set_xticks(list(images_per_class), [str(n) for n in images_per_class])
     axes.minorticks_off()
-    axes.set(xlabel="training images per class", ylabel="test accuracy", ylim=(0, 1.02))
+    axes.set(xlabel="training images per class (logarithmic)", ylabel="test accuracy", ylim=(0, 1.02))
     _legend_beside(axes)
     sns.despine(ax=axes)
     axes.figure.tight_layout()
     return axes
 
 
-def proportions(values: Mapping[str, "Proportion"], chance: float | None = None, axes: Axes | None = None) -> Axes:
-    """Show accuracies as points with their 95 % intervals, one a row, in the given order from the top.
+def proportions(
+    values: Mapping[str, "Proportion"],
+    chance: float | None = None,
+    guesses: Mapping[str, float | None] | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Show accuracies as points with their 95 % intervals, one per row, in the given order from the top.
 
     Args:
         values: Name to proportion: anything with a ``value`` and an ``interval``, as in ``helpers.evaluation``.
         chance: Accuracy of guessing, drawn as a dotted line.
+        guesses: Name to the learner's guess in [0, 1], drawn as a star; None draws none.
         axes: Where to draw; a new figure by default.
     """
-    axes = axes or plt.subplots(figsize=(6.5, 1.2 + 0.32 * len(values)))[1]
+    axes = axes or plt.subplots(figsize=(7, 1.2 + 0.34 * len(values)))[1]
     middle = np.array([p.value for p in values.values()])
     low, high = np.array([p.interval for p in values.values()]).T
     rows = np.arange(len(values))
     axes.errorbar(middle, rows, xerr=[middle - low, high - middle], fmt="o", capsize=3, color=BLUE)
+    guessed = [(guesses[name], row) for row, name in enumerate(values) if guesses and guesses.get(name) is not None]
+    if guessed:
+        axes.plot(
+            *zip(*guessed, strict=True), "*", color=VERMILION, fillstyle="none", markersize=12, label="your guess"
+        )
     if chance is not None:
         axes.axvline(chance, color=GREY, linestyle=":", label=f"guessing, {chance:.0%}")
+    if guessed or chance is not None:
         _legend_beside(axes)
-    axes.set_yticks(rows, [name.replace("_", " ") for name in values])
+    axes.set_yticks(rows, [_spoken(name) for name in values])
     axes.invert_yaxis()
     axes.set(xlabel="accuracy", xlim=(0, 1.02))
     sns.despine(ax=axes)
@@ -214,13 +255,20 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], axes: Axes 
         counts: ``(classes, classes)`` integers.
         class_names: Names of the classes.
         axes: Where to draw; a new figure by default.
+
+    Raises:
+        ValueError: if there is not one name per class.
     """
     counts = np.asarray(counts)
-    side = 1.8 + 0.45 * len(class_names)
-    axes = axes or plt.subplots(figsize=(side + 0.6, side))[1]
+    if counts.shape != (len(class_names), len(class_names)):
+        raise ValueError(
+            f"{len(class_names)} names for counts of shape {counts.shape}: give one name per class."
+        )
+    side = min(7, 1.8 + 0.45 * len(class_names))
+    axes = axes or plt.subplots(figsize=(min(7, side + 0.6), side))[1]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     labels = np.where(counts > 0, counts.astype(str), "")
-    names = [name.replace("_", " ") for name in class_names]
+    names = [_spoken(name) for name in class_names]
     sns.heatmap(
         shares, annot=labels, fmt="", cmap="Blues", vmin=0, vmax=1, square=True, linewidths=0.5,
         cbar_kws={"label": "share of the true class", "shrink": 0.8}, xticklabels=names, yticklabels=names, ax=axes,
@@ -230,8 +278,8 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], axes: Axes 
     return axes
 
 
-def feature_maps(maps: Mapping[str, np.ndarray], columns: int = 8) -> np.ndarray:
-    """Show some channels of several layers' activations on one image, one row a layer, each channel on its own scale.
+def feature_maps(maps: Mapping[str, np.ndarray], columns: int = 6) -> np.ndarray:
+    """Show some channels of several layers' activations on one image, one row per layer, each channel on its own scale.
 
     Args:
         maps: Title of a row to activations, ``(height, width, channels)``; the most varied channels are shown.
@@ -240,7 +288,7 @@ def feature_maps(maps: Mapping[str, np.ndarray], columns: int = 8) -> np.ndarray
     Returns:
         The Axes, ``(rows, columns)``.
     """
-    size = (1.25 * columns, 1.5 * len(maps))
+    size = (1.15 * columns, 1.45 * len(maps))
     _, grid = plt.subplots(len(maps), columns, figsize=size, squeeze=False, layout="compressed")
     for row, (title, activations) in zip(grid, maps.items(), strict=True):
         strongest = np.argsort(-activations.std(axis=(0, 1)), kind="stable")[:columns]
@@ -248,12 +296,140 @@ def feature_maps(maps: Mapping[str, np.ndarray], columns: int = 8) -> np.ndarray
             axes.imshow(activations[..., channel], cmap="viridis")
         for axes in row:
             axes.set_axis_off()
-        row[0].set_title(textwrap.shorten(title, 80), fontsize=9, loc="left").set_in_layout(False)
+        row[0].set_title(textwrap.shorten(_plain(title), 80), fontsize=9, loc="left").set_in_layout(False)
     return grid
 
 
+def histograms(values: Mapping[str, np.ndarray], label: str) -> np.ndarray:
+    """Show how numbers are distributed, one panel for each name, all on the same axis.
+
+    Args:
+        values: Name to numbers, of any shape.
+        label: What the numbers are.
+
+    Returns:
+        The Axes, ``(panels,)``.
+    """
+    figure, panels = plt.subplots(
+        len(values), 1, figsize=(7, 0.6 + 1.1 * len(values)), sharex=True, squeeze=False, layout="constrained"
+    )
+    for axes, (name, numbers), colour in zip(panels[:, 0], values.items(), _colours(len(values)), strict=True):
+        axes.hist(np.ravel(numbers), bins=60, color=colour)
+        axes.set_title(_plain(name), fontsize=10, loc="left")
+        axes.set_yticks([])
+    panels[-1, 0].set_xlabel(label)
+    sns.despine(figure, left=True)
+    return panels[:, 0]
+
+
+def feature_scatter(
+    points: np.ndarray, labels: np.ndarray, class_names: Sequence[str], title: str = "", axes: Axes | None = None
+) -> Axes:
+    """Show images as points in the plane, by class: features reduced to two numbers by PCA or t-SNE.
+
+    Args:
+        points: ``(n, 2)``.
+        labels: Class of each point, ``(n,)`` integers.
+        class_names: Names of the classes.
+        title: Title of the Axes.
+        axes: Where to draw; a new figure by default.
+    """
+    axes = axes or plt.subplots(figsize=(7, 4.5))[1]
+    for c, name in enumerate(class_names):
+        chosen = np.asarray(labels) == c
+        look = dict(marker="os^Dv*PX<>"[c % 10], color=COLOURS[c % len(COLOURS)], s=22, alpha=0.8, linewidths=0)
+        axes.scatter(*np.asarray(points)[chosen].T, label=_spoken(name), **look)
+    axes.set(xticks=[], yticks=[], title=title)
+    _legend_beside(axes)
+    axes.figure.tight_layout()
+    return axes
+
+
+_STATES = {  # what a part of a model does in training -> fill, hatch, words
+    "frozen": ("#D9D9D9", "///", "frozen"),
+    "trained": (ORANGE, "", "trained"),
+    "fixed": ("white", "", "nothing to train"),
+}
+
+
+def parts(stages: Sequence[tuple[str, str]], kept_after: int | None = None, axes: Axes | None = None) -> Axes:
+    """Draw a model as boxes from left to right: what is frozen, what is trained, and where outputs are kept.
+
+    Args:
+        stages: Label and state of each box; the state is ``"frozen"``, ``"trained"`` or ``"fixed"`` (no weights).
+        kept_after: Position, from 0, of the box whose outputs are computed once and kept.
+        axes: Where to draw; a new figure by default.
+
+    Raises:
+        ValueError: if a state is unknown.
+    """
+    if unknown := [state for _, state in stages if state not in _STATES]:
+        raise ValueError(f"There is no state {unknown[0]!r}: choose from {', '.join(_STATES)}.")
+    axes = axes or plt.subplots(figsize=(7, 1.9))[1]
+    for i, (label, state) in enumerate(stages):
+        fill, hatch, _ = _STATES[state]
+        axes.add_patch(Rectangle((i, 0), 0.74, 1, facecolor=fill, hatch=hatch, edgecolor="black", linewidth=1.2))
+        white = dict(facecolor=fill, edgecolor="none", pad=1.5)
+        axes.text(i + 0.37, 0.5, _plain(label), ha="center", va="center", fontsize=9, bbox=white)
+        if i + 1 < len(stages):
+            axes.annotate("", (i + 1, 0.5), (i + 0.74, 0.5), arrowprops=dict(arrowstyle="-|>", color="black"))
+    if kept_after is not None:
+        axes.axvline(kept_after + 0.87, ymin=0.12, ymax=0.88, color=BLUE, linestyle="--", linewidth=2)
+        axes.text(kept_after + 0.87, 1.28, "kept here", color=BLUE, ha="center", va="center", fontsize=9)
+    used = [state for state in _STATES if state in {state for _, state in stages}]
+    marks = [Rectangle((0, 0), 1, 1, facecolor=_STATES[s][0], hatch=_STATES[s][1], edgecolor="black") for s in used]
+    words = [_STATES[state][2] for state in used]
+    axes.legend(marks, words, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 0.08))
+    axes.set(xlim=(-0.1, len(stages) - 0.16), ylim=(-0.25, 1.45))
+    axes.set_axis_off()
+    return axes
+
+
+def block(steps: Sequence[str], shortcut: str = "unchanged", axes: Axes | None = None) -> Axes:
+    """Draw a residual block: steps from left to right, and a shortcut around them that is added at the end.
+
+    Args:
+        steps: What each step does.
+        shortcut: What stands on the shortcut.
+        axes: Where to draw; a new figure by default.
+    """
+    axes = axes or plt.subplots(figsize=(7, 2.1))[1]
+    last = len(steps) + 0.35
+    arrow = dict(arrowstyle="-|>", color="black")
+    for i, step in enumerate(steps):
+        axes.add_patch(Rectangle((i + 0.4, 0), 0.78, 1, facecolor="#E8EEF4", edgecolor="black", linewidth=1.2))
+        axes.text(i + 0.79, 0.5, _plain(step), ha="center", va="center", fontsize=9)
+        axes.annotate("", (i + 0.4, 0.5), (i + 0.18, 0.5), arrowprops=arrow)
+    axes.annotate("", (last, 0.5), (last - 0.17, 0.5), arrowprops=arrow)
+    axes.text(last + 0.1, 0.5, "+", ha="center", va="center", fontsize=14, bbox=dict(boxstyle="circle", fc="white"))
+    axes.annotate("", (last + 0.55, 0.5), (last + 0.24, 0.5), arrowprops=arrow)
+    axes.plot([0.28, 0.28, last + 0.1], [0.5, 1.55, 1.55], color=BLUE, linewidth=1.5)
+    axes.annotate("", (last + 0.1, 0.78), (last + 0.1, 1.56), arrowprops=dict(arrowstyle="-|>", color=BLUE, lw=1.5))
+    axes.text(last / 2, 1.64, shortcut, ha="center", va="bottom", color=BLUE, fontsize=9)
+    axes.text(0.0, 0.5, "input", ha="center", va="center", fontsize=9)
+    axes.text(last + 0.85, 0.5, "output", ha="center", va="center", fontsize=9)
+    axes.set(xlim=(-0.25, last + 1.15), ylim=(-0.15, 2.1))
+    axes.set_axis_off()
+    return axes
+
+
+def _curve(history: Mapping[str, Sequence[float]], metric: str, name: str = "the training") -> Sequence[float]:
+    if metric not in history:
+        raise ValueError(f"The history of {name} has no {metric!r}: it has {', '.join(history) or 'nothing'}.")
+    return history[metric]
+
+
+def _plain(text: str) -> str:
+    """A text that Matplotlib does not take for mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _spoken(name: str) -> str:
+    return _plain(name.replace("_", " "))
+
+
 def _legend_beside(axes: Axes) -> None:
-    axes.legend(frameon=False, bbox_to_anchor=(1.01, 0.5), loc="center left")
+    axes.legend(frameon=False, bbox_to_anchor=(1.01, 0.5), loc="center left", fontsize=9)
 
 
 def _colours(number: int) -> list[str]:
@@ -261,4 +437,4 @@ def _colours(number: int) -> list[str]:
 
 
 def _ticks(epochs: np.ndarray) -> np.ndarray:
-    return epochs[:: max(1, len(epochs) // 10)]
+    return epochs[:: max(1, -(-len(epochs) // 10))]

@@ -166,17 +166,17 @@ def shown(monkeypatch) -> list[dict]:
 
 
 def test_figures_are_shown_to_the_reader_and_handed_over_as_values(shown):
-    evaluation.show_figures(test_accuracy=0.75, images=200, note=Proportion(8, 10))
+    evaluation.show_results(test_accuracy=0.75, images=200, note=Proportion(8, 10))
     (data,) = shown
     assert set(data) == {"text/plain", "application/vnd.transfer-learning-course.figures+json"}
-    assert data[evaluation.FIGURES_MIME_TYPE] == {"test_accuracy": 0.75, "images": 200, "note": str(Proportion(8, 10))}
+    assert data[evaluation.RESULTS_MIME_TYPE] == {"test_accuracy": 0.75, "images": 200, "note": str(Proportion(8, 10))}
     assert data["text/plain"].splitlines()[:2] == ["test accuracy: 0.75", "images: 200"]
 
 
 @pytest.mark.parametrize("value", [np.int64(5), np.float32(0.5), np.float64(0.5), 3, 0.25])
 def test_numbers_of_numpy_are_handed_over_as_numbers(shown, value):
-    evaluation.show_figures(value=value)
-    assert json.loads(json.dumps(shown[0][evaluation.FIGURES_MIME_TYPE])) == {"value": value}
+    evaluation.show_results(value=value)
+    assert json.loads(json.dumps(shown[0][evaluation.RESULTS_MIME_TYPE])) == {"value": value}
 
 
 @pytest.mark.parametrize("total", [7, 10, 13, 20, 200])

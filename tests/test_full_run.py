@@ -15,12 +15,10 @@ import pytest
 from keras.src.legacy.saving import legacy_h5_format  # the format that Keras publishes its weights in
 from keras.src.utils import file_utils
 
-from helpers import config, hardware, hub, models
+from helpers import hub, lessons, models
 
 SIZE = 32
-T4_BYTES = 15360 * 2**20  # what nvidia-smi says of a T4
-FULL = {name: config.settings(name, "full") for name in config.LESSONS}
-BACKBONES = sorted({settings.backbone for settings in FULL.values()})
+BACKBONES = sorted({lessons.settings(name, "full").backbone for name in lessons.LESSONS})
 
 
 @pytest.fixture
@@ -118,12 +116,3 @@ def test_hub_model_that_the_server_does_not_have_gives_one_sentence(hub_address,
     site.contents.clear()
     with pytest.raises(ValueError, match=r"The Hub model http.* could not be loaded .*COURSE_RUN=sample"):
         hub.HubLayer(hub_address[0])
-
-
-@pytest.mark.parametrize("lesson", [name for name in FULL if FULL[name].fine_tuning_epochs])
-def test_batch_of_the_full_run_fits_a_t4(lesson, set_precision):
-    """With all layers trained, which is more than any lesson asks for but the fruits' part of 05."""
-    set_precision("mixed_float16")  # as a T4 has tensor cores
-    settings = FULL[lesson]
-    network = models.backbone(settings.backbone, settings.image_size, weights=None)
-    assert hardware.batch_size_that_fits(network, settings.batch_size, T4_BYTES) == settings.batch_size

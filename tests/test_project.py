@@ -8,7 +8,6 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-import estimate_t4
 import nbformat
 import pytest
 import yaml
@@ -25,6 +24,7 @@ HEAVY = {"tensorflow", "keras", "tf_keras", "tensorflow_hub"}
 LIGHT_MODULES = (
     "helpers",
     "helpers.config",
+    "helpers.lessons",
     "helpers.session",
     "helpers.evaluation",
     "helpers.plotting",
@@ -104,7 +104,7 @@ def test_lessons_and_helpers_import_only_what_colab_would_install(project):
         sources += [re.sub(r"(?m)^%.*$", "", cell.source) for cell in cells if cell.cell_type == "code"]
     names = {name.partition(".")[0] for code in sources for name in imports(ast.parse(code), inside_functions=True)}
     names -= sys.stdlib_module_names | {"helpers", "google", "tomli"}
-    assert {"keras", "pooch", "psutil"} <= names
+    assert {"keras", "pooch"} <= names
     assert [name for name in names if not {package_name(found) for found in distributions[name]} & listed] == []
 
 
@@ -122,6 +122,10 @@ def test_makefile_has_the_target_and_its_help(target):
 
 def test_ci_calls_the_test_command():
     assert re.search(r"^make test$", read(".ci/run"), re.MULTILINE)
+
+
+def test_the_test_command_lints_too():
+    assert re.search(r"^test:.*\blint\b", read("Makefile"), re.MULTILINE)
 
 
 def test_workflow_runs_targets_that_the_makefile_has():
@@ -268,23 +272,6 @@ def test_readme_tells_every_benchmark_as_it_was_recorded(readme):
         ratio = result["ratio"]
         assert f"{ratio['median']:.1f} ({ratio['min']:.1f} to {ratio['max']:.1f})" in row
         assert all(result[way].get("accuracy", "") in row for way in ("usual", "ours"))
-
-
-def test_readme_tells_every_tested_stack_as_it_was_noted(readme):
-    rows = [line for line in readme.splitlines() if line.startswith("|")]
-    tested = json.loads((config.RESULTS / "tested.json").read_text(encoding="utf-8"))
-    assert any("Colab" in name for name in tested)
-    for name, entry in tested.items():
-        cells = [name, entry["python"], *entry["packages"].values(), *entry["passed"].values(), entry["date"]]
-        assert "| " + " | ".join(map(str, cells)) + " |" in rows
-
-
-def test_estimate_for_a_t4_is_that_of_todays_settings_and_short_enough(readme):
-    recorded = json.loads((config.RESULTS / "t4_estimate.json").read_text(encoding="utf-8"))
-    assert estimate_t4.estimate() == recorded, "run tools/estimate_t4.py"
-    assert max(parts["seconds"] for parts in recorded.values()) <= 15 * 60
-    minutes = [f"{parts['seconds'] / 60:.0f} min" for parts in recorded.values()]
-    assert "| minutes | " + " | ".join(minutes) + " |" in readme
 
 
 def test_readme_quotes_no_result_without_a_file(readme):

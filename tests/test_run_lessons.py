@@ -14,11 +14,11 @@ import run_lessons as tool
 from nbformat import v4
 from PIL import Image
 
-from helpers import config
-from helpers.evaluation import FIGURES_MIME_TYPE
+from helpers import config, lessons
+from helpers.evaluation import RESULTS_MIME_TYPE
 
-SHOW_FIGURES = "from IPython.display import display\n" + (
-    f"display({{{FIGURES_MIME_TYPE!r}: dict(test_accuracy=0.8125, images=40)}}, raw=True)"
+SHOW_RESULTS = "from IPython.display import display\n" + (
+    f"display({{{RESULTS_MIME_TYPE!r}: dict(test_accuracy=0.8125, images=40)}}, raw=True)"
 )
 A_MACHINES_PATH = "/" + "home/ada/course"
 
@@ -64,7 +64,7 @@ def test_lessons_that_pass_and_fail_are_told_apart_in_table_and_exit_code(folder
     failing = write_lesson(
         "1 + 1", "", "raise ValueError('no such\\nclass')", "print('after')", name="01_failing.ipynb"
     )
-    write_lesson("import os; print(os.environ['COURSE_RUN'], os.getcwd())", SHOW_FIGURES, name="02_passing.ipynb")
+    write_lesson("import os; print(os.environ['COURSE_RUN'], os.getcwd())", SHOW_RESULTS, name="02_passing.ipynb")
     notebook = nbformat.read(failing, as_version=4)
     notebook.cells[4].outputs = [stream("of an earlier run")]
     nbformat.write(notebook, failing)
@@ -91,7 +91,7 @@ def test_lessons_that_pass_and_fail_are_told_apart_in_table_and_exit_code(folder
 
 @pytest.mark.skipif(IPython.version_info < (8,), reason="it names a cell by a temporary file, and is refused for that")
 def test_one_lesson_with_an_expected_error_is_stored_and_recorded(folders, capsys):
-    path = write_lesson("import json\njson.loads('nothing')", "%matplotlib inline\n2 + 2", SHOW_FIGURES)
+    path = write_lesson("import json\njson.loads('nothing')", "%matplotlib inline\n2 + 2", SHOW_RESULTS)
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[1].metadata.tags = ["raises-exception"]
     nbformat.write(notebook, path)
@@ -149,7 +149,7 @@ def test_unknown_lesson_lists_the_valid_ones():
 
 
 @pytest.mark.usefixtures("nothing_runs")
-@pytest.mark.parametrize("variable", ["COURSE_RUN", "COURSE_BACKBONE", "COURSE_DATA", "COURSE_LIMIT"])
+@pytest.mark.parametrize("variable", ["COURSE_RUN", "COURSE_BACKBONE", "COURSE_DATA", "COURSE_WEIGHTS"])
 def test_a_bad_environment_is_told_in_one_sentence(monkeypatch, variable):
     monkeypatch.setenv(variable, "nonsense")
     with pytest.raises(SystemExit, match="nonsense") as stopped:
@@ -158,9 +158,7 @@ def test_a_bad_environment_is_told_in_one_sentence(monkeypatch, variable):
 
 
 @pytest.mark.usefixtures("nothing_runs")
-@pytest.mark.parametrize(
-    ("variable", "value"), [("COURSE_RUN", "full"), ("COURSE_BACKBONE", "VGG16"), ("COURSE_LIMIT", "3")]
-)
+@pytest.mark.parametrize(("variable", "value"), [("COURSE_RUN", "full"), ("COURSE_BACKBONE", "VGG16")])
 def test_only_the_sample_run_is_stored(monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     with pytest.raises(SystemExit, match="sample run"):
@@ -238,7 +236,7 @@ def test_a_notebook_too_large_or_edited_meanwhile_is_not_stored(folders):
     path = write_lesson("x")
     source = path.read_bytes()
     large = executed_notebook(v4.new_output("display_data", {"text/html": "A" * tool.MOST_BYTES}))
-    with pytest.raises(tool.RefusedError, match="KB, more than 400"):
+    with pytest.raises(tool.RefusedError, match="KB, more than 600"):
         tool.store(outcome_of(path, large), source)
     with pytest.raises(tool.RefusedError, match="edited while it ran"):
         tool.store(outcome_of(path, executed_notebook()), source + b" ")
@@ -262,6 +260,17 @@ def test_a_picture_is_stored_in_the_smallest_form_and_looks_the_same():
         assert np.abs(shown - pixels).mean() < 6  # of 255
 
 
+def test_alternative_text_of_a_cell_goes_with_its_picture():
+    png = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(png, "png")
+    notebook = executed_notebook(
+        v4.new_output("display_data", {"image/png": base64.b64encode(png.getvalue()).decode()})
+    )
+    notebook.cells[1].metadata["alt"] = "a black square"
+    (output,) = tool.cleaned(notebook).cells[1].outputs
+    assert output.metadata == {"image/png": {"alt": "a black square"}}
+
+
 def test_a_refusal_is_told_and_makes_the_exit_code_1(folders, monkeypatch, capsys):
     path = write_lesson("x")
     outcome = outcome_of(path, executed_notebook(stream("a warning", name="stderr")))
@@ -283,22 +292,21 @@ def test_record_holds_the_figures_and_how_they_were_measured(folders, monkeypatc
     text = path.read_text(encoding="utf-8")
     measured = json.loads(text)
     assert text == json.dumps(measured, indent=2, sort_keys=True) + "\n"
-    expected = {"lesson": "02", "run": "sample", "dataset": "food10", "backbone": "MobileNetV2", "seconds": 2}
+    expected = {"lesson": "02", "run": "sample", "dataset": "groceries", "backbone": "MobileNetV2", "seconds": 2}
     assert measured | expected == measured
     assert measured["figures"] == {"test_accuracy": 0.8}
     assert set(measured["packages"]) == {"tensorflow", "keras", "numpy"}
     assert set(measured) == {*expected, "image_size", "figures", "packages", "python", "cpus"}
 
 
-def test_record_of_a_lesson_with_two_data_sets_names_both_and_a_limited_run_its_limit(folders, monkeypatch):
-    monkeypatch.setenv("COURSE_LIMIT", "7")
+def test_record_of_a_lesson_with_two_data_sets_names_both(folders):
     path = tool.record(outcome_of(tool.NOTEBOOKS / "05_c.ipynb", executed_notebook(), {"test_accuracy": 0.8}))
-    assert path == folders / "results" / "05_sample_efficientnet-lite0_limit-7.json"
+    assert path == folders / "results" / "05_sample_efficientnet-lite0.json"
     measured = json.loads(path.read_text(encoding="utf-8"))
     assert measured["dataset"] == "fruits360, beans"
     assert measured["image_size"] == [
-        config.settings("05-fruits", "sample").image_size,
-        config.settings("05-beans", "sample").image_size,
+        lessons.settings("05-fruits", "sample").image_size,
+        lessons.settings("05-beans", "sample").image_size,
     ]
 
 

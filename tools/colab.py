@@ -3,7 +3,7 @@
 python tools/colab.py            builds dist/colab/NN_*.ipynb: each carries the helpers and its sample images
 python tools/colab.py --lessons  writes setup cells and Colab links anew, in the lessons and the README
 
-The address of the repository stands in pyproject.toml, and the setup cell's text stands here.
+The repository's address stands in pyproject.toml, its name is "course"; the setup cell's text stands here.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import nbformat
 from run_lessons import lessons, write_atomically
 
 from helpers import config
+from helpers import lessons as numbers
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,28 +30,15 @@ else:
 COPIES = config.ROOT / "dist" / "colab"
 MOST_BYTES = 6 * 1000 * 1000  # of a copy
 CARRIED = ("pyproject.toml", "LICENSE", "data/README.md", "data/datasets.toml", "data/results/benchmarks.json")
+SECOND_TEST_SETS = {"05": ("fruits_in_shops",)}  # lesson number to further samples that it uses
 COLAB_LINK = re.compile(r"https://colab\.research\.google\.com/github/[\w.-]+/[\w.-]+/blob/")
 LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)\s]+)")
 
 SETUP = """\
-import os
-import shutil
-import subprocess
-import sys
-
-on_colab = "google.colab" in sys.modules
-course = os.environ.get("COURSE_FOLDER", "/content/course" if on_colab else os.path.abspath(".."))
-if on_colab and not os.path.isdir(course):
-    address = os.environ.get("COURSE_REPOSITORY", "{address}")
-    shutil.rmtree(course + ".part", ignore_errors=True)
-    if subprocess.run(["git", "clone", "-q", "--depth=1", address, course + ".part"]).returncode:
-        raise ConnectionError(f"The course could not be fetched from {{address}}: connect, and run this cell again.")
-    os.rename(course + ".part", course)
-if course not in sys.path:
-    sys.path.insert(0, course)
-
+import os, sys
+os.path.isdir("../helpers") or os.path.isdir("course") or os.system("git clone -q --depth=1 {address}")
+sys.path[:0] = ["..", "course"]
 from helpers import session
-
 session.start("{number}")
 """
 SETUP_OF_COPY = """\
@@ -111,8 +99,9 @@ def renewed(notebook: nbformat.NotebookNode, number: str) -> nbformat.NotebookNo
 
 def carried(number: str) -> list[Path]:
     """The files that the copy of a lesson carries."""
-    datasets = {config.settings(name, "sample").dataset for name in config.LESSONS if name.startswith(number)}
+    datasets = {part.dataset for part in numbers.parts(number, "sample")} | set(SECOND_TEST_SETS.get(number, ()))
     files = [config.ROOT / name for name in CARRIED] + sorted((config.ROOT / "helpers").glob("*.py"))
+    files += sorted(config.RESULTS.glob(f"{number}_*.json"))
     return files + [path for name in sorted(datasets) for path in sorted((config.SAMPLES / name).rglob("*.*"))]
 
 

@@ -1,373 +1,205 @@
-"""Make the sample images in ``data/samples/`` from openly licensed emoji artwork.
+"""Build ``data/samples/``, the photographs that the sample run uses, from four open collections.
 
-An author's tool; learners never run it. It needs npm (which fetches the artwork) and
-``pip install -e .[samples]``, and gives the same images every time::
+python tools/make_samples.py GROCERIES PETS BEANS FRUITS
 
-    python tools/make_samples.py            # all sets
-    python tools/make_samples.py beans      # one set
+Each argument is the folder of one collection:
 
-Every split is drawn by other artists: a model that only remembers how the training artists draw
-fails on validation and test images, as it would on photographs from another camera.
+- GROCERIES: Grocery Store Dataset, its ``dataset/`` with ``train/``, ``val/`` and ``test/``
+  (github.com/marcusklasson/GroceryStoreDataset);
+- PETS: ``cats/`` and ``dogs/`` with photographs of the Oxford-IIIT Pet Dataset, which names each file by its breed
+  (robots.ox.ac.uk/~vgg/data/pets);
+- BEANS: ibean, ``train/``, ``validation/`` and ``test/`` (github.com/AI-Lab-Makerere/ibean);
+- FRUITS: Fruits-360, ``train/`` and ``test/`` (github.com/fruits-360).
+
+The same folders give the same files. Each set gets a ``credits.csv``. Pictures of one split are never near-copies of
+those of another: their difference hashes differ in at least ``APART`` of 256 bits. Fruits-360 is the exception that
+lesson 05 is about: its test frames are near-copies of its training frames.
 """
 
-import argparse
-import colorsys
-import functools
-import hashlib
-import io
-import json
+import csv
+import itertools
 import shutil
-import subprocess
 import sys
-import tarfile
-import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageOps
 
-ROOT = Path(__file__).resolve().parents[1]
-SAMPLES = ROOT / "data" / "samples"
-ARTWORK = ROOT / "build" / "artwork"
-SEED = 20261121
-GLYPH_PIXELS = 256
+from helpers import config
 
-# artist -> (npm package, version, sha256 of the package's archive); licences are in data/README.md
-ARTISTS = {
-    "noto": (
-        "@iconify-json/noto",
-        "1.2.9",
-        "3e918d88fc945c0bb3d468dbace6f88caef67f01c9f0e7bcae0915a042e8f1ad",
-    ),
-    "noto-v1": (
-        "@iconify-json/noto-v1",
-        "1.2.5",
-        "2bf62c26c2c2884aa99e90aec942cdaee17a5921f05690694f4978ad4b017c37",
-    ),
-    "twemoji": (
-        "@iconify-json/twemoji",
-        "1.2.5",
-        "19046dff7d8707ce96212ec86468b36ac5f8e60409629dd13f809265c6d0ebb7",
-    ),
-    "emojione": (
-        "@iconify-json/emojione",
-        "1.2.3",
-        "26a14f44284407e8bcde91799388dca2bfd91dbcd55a97f425524a1c5b73610e",
-    ),
-    "fluent-3d": (
-        "@lobehub/fluent-emoji-3d",
-        "1.1.0",
-        "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
-    ),
+APART = 30  # of 256 bits: the least distance of two pictures that are to count as independent
+FOODS = {  # class: folder of the groceries
+    "apple": "Fruit/Apple",
+    "juice": "Packages/Juice",
+    "melon": "Fruit/Melon",
+    "milk": "Packages/Milk",
+    "pear": "Fruit/Pear",
+    "pepper": "Vegetables/Pepper",
+    "potato": "Vegetables/Potato",
+    "satsuma": "Fruit/Satsumas",
+    "tomato": "Vegetables/Tomato",
+    "yoghurt": "Packages/Yoghurt",
 }
-SPLIT_ARTISTS = {
-    "train": ("noto", "noto-v1", "twemoji"),
-    "validation": ("emojione",),
-    "test": ("fluent-3d",),
+FRUITS = {  # class of Fruits-360: the same kind among the groceries
+    "Apple Granny Smith": "Fruit/Apple/Granny-Smith",
+    "Apple Red Delicious": "Fruit/Apple/Red-Delicious",
+    "Avocado": "Fruit/Avocado",
+    "Banana": "Fruit/Banana",
+    "Cantaloupe 1": "Fruit/Melon/Cantaloupe",
+    "Eggplant": "Vegetables/Aubergine",
+    "Ginger Root": "Vegetables/Ginger",
+    "Kiwi": "Fruit/Kiwi",
+    "Lemon": "Fruit/Lemon",
+    "Limes": "Fruit/Lime",
+    "Mango": "Fruit/Mango",
+    "Nectarine": "Fruit/Nectarine",
+    "Orange": "Fruit/Orange",
+    "Papaya": "Fruit/Papaya",
+    "Passion Fruit": "Fruit/Passion-Fruit",
+    "Peach": "Fruit/Peach",
+    "Pear Kaiser": "Fruit/Pear/Kaiser",
+    "Pineapple": "Fruit/Pineapple",
+    "Plum": "Fruit/Plum",
+    "Pomegranate": "Fruit/Pomegranate",
 }
-
-# set -> pixels, scene, images a class in each split, and the drawings of each class:
-# an emoji and its name in the artwork. Drawings that an artist has not made are left out for that artist.
-SETS = {
-    "food10": {
-        "pixels": 160,
-        "scene": "table",
-        "counts": {"train": 40, "validation": 15, "test": 20},
-        "classes": {
-            "chicken_curry": {"🍛": "curry-rice"},
-            "chicken_wings": {"🍗": "poultry-leg"},
-            "fried_rice": {"🍚": "cooked-rice"},
-            "grilled_salmon": {"🐟": "fish"},
-            "hamburger": {"🍔": "hamburger"},
-            "ice_cream": {"🍨": "ice-cream", "🍦": "soft-ice-cream"},
-            "pizza": {"🍕": "pizza"},
-            "ramen": {"🍜": "steaming-bowl"},
-            "steak": {"🥩": "cut-of-meat", "🍖": "meat-on-bone"},
-            "sushi": {"🍣": "sushi"},
-        },
-    },
-    "cats_vs_dogs": {
-        "pixels": 160,
-        "scene": "pets",
-        "counts": {"train": 60, "validation": 25, "test": 100},
-        "classes": {
-            "cat": {"🐱": "cat-face", "🐈": "cat", "😺": "grinning-cat", "😽": "kissing-cat"},
-            "dog": {"🐶": "dog-face", "🐕": "dog", "🐩": "poodle", "🦮": "guide-dog"},
-        },
-    },
-    "cifar10": {
-        "pixels": 32,
-        "scene": "portrait",
-        "counts": {"train": 40, "validation": 15, "test": 20},
-        "classes": {
-            "airplane": {"✈": "airplane", "🛩": "small-airplane"},
-            "automobile": {"🚗": "automobile", "🚙": "sport-utility-vehicle", "🚘": "oncoming-automobile"},
-            "bird": {"🐦": "bird", "🦆": "duck", "🕊": "dove", "🦅": "eagle"},
-            "cat": {"🐱": "cat-face", "🐈": "cat"},
-            "deer": {"🦌": "deer"},
-            "dog": {"🐶": "dog-face", "🐕": "dog", "🐩": "poodle"},
-            "frog": {"🐸": "frog"},
-            "horse": {"🐴": "horse-face", "🐎": "horse"},
-            "ship": {"🚢": "ship", "⛴": "ferry", "🛳": "passenger-ship"},
-            "truck": {"🚚": "delivery-truck", "🚛": "articulated-lorry"},
-        },
-    },
-    "fruits360": {
-        "pixels": 100,
-        "scene": "white",
-        "counts": {"train": 12, "validation": 5, "test": 8},
-        "classes": {
-            "apple_green": {"🍏": "green-apple"},
-            "apple_red": {"🍎": "red-apple"},
-            "avocado": {"🥑": "avocado"},
-            "banana": {"🍌": "banana"},
-            "cherry": {"🍒": "cherries"},
-            "chestnut": {"🌰": "chestnut"},
-            "corn": {"🌽": "ear-of-corn"},
-            "cucumber": {"🥒": "cucumber"},
-            "eggplant": {"🍆": "eggplant"},
-            "grape": {"🍇": "grapes"},
-            "kiwi": {"🥝": "kiwi-fruit"},
-            "lemon": {"🍋": "lemon"},
-            "melon": {"🍈": "melon"},
-            "orange": {"🍊": "tangerine"},
-            "peach": {"🍑": "peach"},
-            "pear": {"🍐": "pear"},
-            "pineapple": {"🍍": "pineapple"},
-            "strawberry": {"🍓": "strawberry"},
-            "tomato": {"🍅": "tomato"},
-            "watermelon": {"🍉": "watermelon"},
-        },
-    },
-    "beans": {
-        "pixels": 160,
-        "scene": "leaf",
-        "counts": {"train": 40, "validation": 15, "test": 25},
-        "classes": {
-            name: {"☘": "shamrock", "🍀": "four-leaf-clover"} for name in ("angular_leaf_spot", "bean_rust", "healthy")
-        },
-    },
-}
+GROCERIES = ("Grocery Store Dataset", "MIT", "2019 Marcus Klasson")
+PETS = ("Oxford-IIIT Pet Dataset", "CC BY-SA 4.0", "Parkhi, Vedaldi, Zisserman, Jawahar; the photographers")
+BEANS = ("ibean", "MIT", "AI Lab, Makerere University")
+FRUITS_360 = ("Fruits-360, release of 2020-05-18", "MIT", "2017-2020 Mihai Oltean, Horea Muresan")
 
 
-def fetch_artwork(artist: str) -> Path:
-    """Fetch one artist's npm package into ``build/artwork/`` and return its unpacked folder.
-
-    Raises:
-        ValueError: if the archive's SHA-256 is not the one written above.
-    """
-    package, version, expected = ARTISTS[artist]
-    folder = ARTWORK / artist
-    if folder.exists():
-        return folder / "package"
-    ARTWORK.mkdir(parents=True, exist_ok=True)
-    command = ["npm", "pack", "--silent", "--pack-destination", str(ARTWORK), f"{package}@{version}"]
-    archive = ARTWORK / subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
-    found = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if found != expected:
-        raise ValueError(f"{archive.name} has sha256 {found}, expected {expected}: the artwork has changed.")
-    unfinished = folder.with_suffix(".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    with tarfile.open(archive) as tar:
-        tar.extractall(unfinished, filter="data")
-    unfinished.rename(folder)
-    return folder / "package"
+def difference_hash(image: Image.Image) -> np.ndarray:
+    """256 bits, ``(256,)`` bool: whether each of 16 × 16 places is brighter than its left neighbour."""
+    grey = np.asarray(image.convert("L").resize((17, 16), Image.Resampling.LANCZOS), dtype=int)
+    return (grey[:, 1:] > grey[:, :-1]).ravel()
 
 
-def read_glyphs(artist: str) -> dict[str, Image.Image]:
-    """Return every drawing that ``SETS`` names and this artist has made: RGBA, 256 × 256 pixels, by name."""
-    package = fetch_artwork(artist)
-    wanted = {
-        name: emoji for s in SETS.values() for drawings in s["classes"].values() for emoji, name in drawings.items()
-    }
-    glyphs = {}
-    if artist == "fluent-3d":
-        for name, emoji in wanted.items():
-            codes = "-".join(f"{ord(c):04x}" for c in emoji)
-            files = [package / "assets" / f"{codes}{end}.webp" for end in ("", "-fe0f")]
-            for file in filter(Path.exists, files):
-                glyphs[name] = Image.open(file).convert("RGBA").resize((GLYPH_PIXELS, GLYPH_PIXELS), Image.LANCZOS)
-        return glyphs
-    import resvg_py  # needed to draw the artwork only, not to compose it
-
-    icons = json.loads((package / "icons.json").read_text(encoding="utf-8"))
-    for name in wanted:
-        parent = icons.get("aliases", {}).get(name, {}).get("parent", name)
-        if parent in icons["icons"]:
-            icon = icons["icons"][parent]
-            width, height = icon.get("width", icons.get("width", 16)), icon.get("height", icons.get("height", 16))
-            svg = (
-                '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-                f'viewBox="0 0 {width} {height}" width="{GLYPH_PIXELS}" height="{GLYPH_PIXELS}">{icon["body"]}</svg>'
-            )
-            glyphs[name] = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg)))).convert("RGBA")
-    return glyphs
+def distances(hashes: Iterable[np.ndarray], others: Iterable[np.ndarray]) -> np.ndarray:
+    """Number of bits in which each hash differs from each other one, ``(hashes, others)``."""
+    hashes, others = (np.array(list(each), dtype=int).reshape(-1, 256) for each in (hashes, others))
+    return hashes @ (1 - others).T + (1 - hashes) @ others.T
 
 
-def textured_background(rng: np.random.Generator, pixels: int, low=40, high=230) -> Image.Image:
-    """A random colour with coarse and fine mottling, as cloth or stone has: RGB, ``pixels`` × ``pixels``."""
-    field = np.zeros((pixels, pixels, 3))
-    for cells, strength in ((3, 20), (7, 14), (15, 10), (31, 6)):
-        grey = rng.normal(0, strength * rng.uniform(0.4, 1.2), size=(cells, cells, 1))
-        grid = grey + rng.normal(0, 0.4 * strength, size=(cells, cells, 3))
-        for channel in range(3):
-            layer = Image.fromarray(grid[..., channel].astype(np.float32))
-            field[..., channel] += np.asarray(layer.resize((pixels, pixels), Image.BICUBIC))
-    return Image.fromarray((rng.uniform(low, high, size=3) + field).clip(0, 255).astype(np.uint8))
+def pictures(folder: Path) -> list[Path]:
+    """All JPEGs below a folder, in order; exits with a sentence if there are none."""
+    found = sorted(folder.rglob("*.jpg"))
+    if not found:
+        sys.exit(f"{folder} holds no JPEG: give the folders that the first lines of {Path(__file__).name} name.")
+    return found
 
 
-def in_other_colours(glyph: Image.Image, turn: int, strength: float, gamma: float | None = None) -> Image.Image:
-    """The drawing with hues turned by ``turn`` of 256 steps, saturation times ``strength``, value to the ``gamma``."""
-    hue, saturation, value = glyph.convert("RGB").convert("HSV").split()
-    hue = hue.point(lambda h: (h + turn) % 256)
-    saturation = saturation.point(lambda s: min(255, int(s * strength)))
-    if gamma is not None:
-        value = value.point(lambda v: int(255 * (v / 255) ** gamma))
-    painted = Image.merge("HSV", (hue, saturation, value)).convert("RGB")
-    painted.putalpha(glyph.getchannel("A"))
-    return painted
+def choose(pool: list[Path], most: int, avoid: Iterable[Path] = ()) -> list[Path]:
+    """Up to ``most`` pictures, each as far as can be from those before it and at least ``APART`` from all to avoid."""
+    hashes = [difference_hash(Image.open(path)) for path in pool]
+    taken = [difference_hash(Image.open(path)) for path in avoid]
+    nearest = distances(hashes, taken).min(axis=1) if taken else np.full(len(pool), 256)
+    chosen: list[int] = []
+    while len(chosen) < most and nearest.max(initial=0) >= APART:
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, distances(hashes, [hashes[chosen[-1]]])[:, 0])
+    return [pool[i] for i in sorted(chosen)]
 
 
-def tinted(glyph: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The drawing with its hues turned by up to 90 degrees and paler or stronger colours.
+class Sample:
+    """A set that is being written, and its credits."""
 
-    All artists paint the same things in the same colours; without this, colour alone would tell the classes apart.
-    """
-    turn, strength = int(rng.uniform(-90, 90) / 360 * 256), rng.uniform(0.5, 1.1)
-    return in_other_colours(glyph, turn, strength)
+    def __init__(self, name: str, source: tuple[str, str, str], pixels: int, quality: int | None):
+        self.folder, self.source, self.pixels, self.quality = config.SAMPLES / name, source, pixels, quality
+        self.rows: list[tuple] = []
+        shutil.rmtree(self.folder, ignore_errors=True)
 
+    def add(self, split: str, class_name: str, paths: Iterable[Path], root: Path) -> None:
+        """Write pictures, square and small: a JPEG, or a PNG where there is no quality."""
+        for path in paths:
+            place = path.relative_to(root)
+            ending = "png" if self.quality is None else "jpg"
+            target = self.folder / split / class_name / f"{place.parts[0]}_{path.stem}.{ending}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():
+                sys.exit(f"{target} would be written twice: two source pictures have the same name.")
+            with Image.open(path) as image:
+                upright = ImageOps.exif_transpose(image).convert("RGB")
+                small = ImageOps.fit(upright, (self.pixels, self.pixels), Image.Resampling.LANCZOS)
+            small.save(target, **({} if self.quality is None else dict(quality=self.quality, optimize=True)))
+            self.rows.append((target.relative_to(self.folder).as_posix(), place.as_posix()))
 
-def recoloured(glyph: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """As ``tinted``, but any hue, down to nearly grey, and brighter or darker, so that shape alone tells."""
-    turn, strength, gamma = int(rng.uniform(0, 256)), rng.uniform(0.3, 1.1), np.exp(rng.uniform(-0.7, 0.7))
-    return in_other_colours(glyph, turn, strength, gamma)
-
-
-def two_coloured(glyph: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The drawing in two random colours, one for its dark and one for its light parts, with random contrast.
-
-    One artist paints cats bright and dogs pale, another the other way round; so neither may tell.
-    """
-    grey, alpha = np.asarray(glyph.convert("L"), dtype=float), np.asarray(glyph.getchannel("A"))
-    low, high = np.percentile(grey[alpha > 128], [2, 98])
-    light_share = ((grey - low) / max(high - low, 1)).clip(0, 1)[..., None] ** np.exp(rng.uniform(-1, 1))
-    dark = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 0.6), rng.uniform(0.1, 0.45)))
-    light = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.05, 0.5), rng.uniform(0.75, 1.0)))
-    painted = Image.fromarray((255 * (dark + light_share * (light - dark))).astype(np.uint8))
-    painted.putalpha(glyph.getchannel("A"))
-    return painted
-
-
-def paste_glyph(canvas: Image.Image, glyph: Image.Image, rng, size: float, turn: float, centre=(0.5, 0.5)):
-    """Paste one drawing, ``size`` of the canvas wide, mirrored half of the time, turned by up to ``turn`` degrees."""
-    if rng.random() < 0.5:
-        glyph = glyph.transpose(Image.FLIP_LEFT_RIGHT)
-    glyph = glyph.rotate(rng.uniform(-turn, turn), resample=Image.BICUBIC, expand=True)
-    side = max(8, int(size * canvas.width))
-    glyph = glyph.resize((side, side), Image.LANCZOS)
-    corner = tuple(int(c * canvas.width - side / 2) for c in centre)
-    canvas.paste(glyph, corner, glyph)
+    def credit(self) -> None:
+        """Write ``credits.csv``."""
+        source, licence, holder = self.source
+        changes = f"cropped to a square, reduced to {self.pixels} x {self.pixels} pixels, encoded again"
+        with (self.folder / "credits.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("file", "source", "path in source", "licence", "copyright", "changes"))
+            writer.writerows((name, source, place, licence, holder, changes) for name, place in sorted(self.rows))
 
 
-def table_scene(glyph, rng, pixels, _label, colours=tinted):
-    """One to three copies on a mottled background, as things lie on a table."""
-    canvas, glyph = textured_background(rng, pixels), colours(glyph, rng)
-    copies = int(rng.choice([1, 1, 2, 3]))
-    for _ in range(copies):
-        size = rng.uniform(0.7, 1.0) if copies == 1 else rng.uniform(0.45, 0.65)
-        paste_glyph(canvas, glyph, rng, size, 30, centre=rng.uniform(0.3, 0.7, size=2))
-    return canvas
+def make_groceries(root: Path) -> None:
+    """Lessons 01, 02 and, at 32 pixels, 04."""
+    samples = [Sample("groceries", GROCERIES, 128, 57), Sample("groceries32", GROCERIES, 32, None)]
+    for name, place in FOODS.items():
+        test = choose(pictures(root / "test" / place), 50)
+        validation = choose(pictures(root / "val" / place), 15, test)
+        validation += choose(pictures(root / "train" / place), 15 - len(validation), test + validation)
+        train = choose([p for p in pictures(root / "train" / place) if p not in validation], 56, test + validation)
+        for sample in samples:
+            for split, paths in (("train", train), ("validation", validation), ("test", test)):
+                sample.add(split, name, paths, root)
+    for sample in samples:
+        sample.credit()
 
 
-def portrait_scene(glyph, rng, pixels, _label):
-    """One copy that fills most of a small image, drawn at four times the size and reduced."""
-    canvas, glyph = textured_background(rng, 4 * pixels), recoloured(glyph, rng)
-    paste_glyph(canvas, glyph, rng, rng.uniform(0.6, 1.0), 25, centre=rng.uniform(0.4, 0.6, size=2))
-    return canvas.resize((pixels, pixels), Image.LANCZOS)
+def make_pets(root: Path) -> None:
+    """Lesson 03: 120 cats, 120 dogs, each breed in all splits."""
+    sample = Sample("pets", PETS, 112, 80)
+    for kind in ("cats", "dogs"):
+        by_breed: dict[str, list[Path]] = {}
+        for path in pictures(root / kind):
+            by_breed.setdefault(path.stem.rpartition("_")[0], []).append(path)
+        rounds = itertools.zip_longest(*by_breed.values())  # one picture of each breed, then a second, …
+        spread = [path for each in rounds for path in each if path is not None]
+        for i, path in enumerate(spread[:120]):
+            sample.add("train" if i % 15 < 6 else "validation" if i % 15 < 8 else "test", kind, [path], root)
+    sample.credit()
 
 
-def white_scene(glyph, rng, pixels, _label):
-    """One copy at any angle on white, as the Fruits-360 photographs show their fruit."""
-    canvas = Image.new("RGB", (pixels, pixels), "white")
-    paste_glyph(canvas, glyph, rng, rng.uniform(0.8, 1.05), 180)
-    return canvas
+def make_fruits(fruits: Path, groceries: Path) -> None:
+    """Lesson 05: the same kinds on white and in shops."""
+    on_white, in_shops = Sample("fruits360", FRUITS_360, 100, 75), Sample("fruits_in_shops", GROCERIES, 100, 68)
+    for name, place in FRUITS.items():
+        frames = pictures(fruits / "train" / name)[:25]
+        on_white.add("train", name, [frame for i, frame in enumerate(frames) if i % 5 < 4], fruits)
+        on_white.add("validation", name, frames[4::5], fruits)
+        on_white.add("test", name, pictures(fruits / "test" / name)[:10], fruits)
+        test = choose(pictures(groceries / "test" / place), 15)
+        in_shops.add("test", name, test, groceries)
+        in_shops.add("train", name, choose(pictures(groceries / "train" / place), 10, test), groceries)
+    on_white.credit()
+    in_shops.credit()
 
 
-def leaf_scene(glyph, rng, pixels, label):
-    """A close view of a leaf, with the lesions of its disease drawn on it."""
-    leaf = glyph.copy()
-    lesions = Image.new("RGBA", leaf.size, (0, 0, 0, 0))
-    draw = ImageDraw.Draw(lesions)
-    inside = np.argwhere(np.asarray(leaf)[..., 3] > 200)[:, ::-1]
-
-    def tint(base):
-        return (*np.clip(np.array(base) + rng.normal(0, 12, 3), 0, 255).astype(int).tolist(), 255)
-
-    if label == "bean_rust":  # many small round pustules with a yellow halo
-        for x, y in rng.choice(inside, size=rng.integers(25, 55)).tolist():
-            radius = rng.uniform(2.0, 4.5)
-            for r, colour in ((radius * 1.8, tint((214, 190, 70))), (radius, tint((140, 62, 22)))):
-                draw.ellipse([x - r, y - r, x + r, y + r], fill=colour)
-    elif label == "angular_leaf_spot":  # few larger patches with straight edges, as the veins bound them
-        for x, y in rng.choice(inside, size=rng.integers(7, 15)).tolist():
-            angles = np.sort(rng.uniform(0, 2 * np.pi, size=rng.integers(4, 6)))
-            radii = rng.uniform(8, 19, size=len(angles))
-            corners = [(x + r * np.cos(a), y + r * np.sin(a)) for a, r in zip(angles, radii, strict=True)]
-            draw.polygon(corners, fill=tint((110, 88, 62)), outline=tint((70, 52, 38)))
-    lesions = lesions.filter(ImageFilter.GaussianBlur(0.6))
-    leaf.paste(lesions, (0, 0), lesions)
-    leaf.putalpha(glyph.getchannel("A"))
-    canvas = textured_background(rng, pixels, low=50, high=150)
-    paste_glyph(canvas, leaf, rng, rng.uniform(1.0, 1.4), 180, centre=rng.uniform(0.45, 0.55, size=2))
-    return canvas
+def make_beans(root: Path) -> None:
+    """Lesson 05: all test images, some of the others."""
+    sample = Sample("beans", BEANS, 128, 75)
+    for name in sorted(folder.name for folder in (root / "test").iterdir() if folder.is_dir()):
+        test = pictures(root / "test" / name)
+        validation = choose(pictures(root / "validation" / name), 15, test)
+        sample.add("test", name, test, root)
+        sample.add("validation", name, validation, root)
+        sample.add("train", name, choose(pictures(root / "train" / name), 40, test + validation), root)
+    sample.credit()
 
 
-SCENES = {
-    "table": table_scene,
-    "pets": functools.partial(table_scene, colours=two_coloured),
-    "portrait": portrait_scene,
-    "white": white_scene,
-    "leaf": leaf_scene,
-}
-
-
-def make_set(name: str, glyphs: dict[str, dict[str, Image.Image]], root: Path) -> int:
-    """Draw one set below ``root`` and return its size in bytes."""
-    spec = SETS[name]
-    for split, artists in SPLIT_ARTISTS.items():
-        for label, drawings in spec["classes"].items():
-            folder = root / name / split / label
-            folder.mkdir(parents=True)
-            choices = [(a, d) for a in artists for d in drawings.values() if d in glyphs[a]]
-            for i in range(spec["counts"][split]):
-                artist, drawing = choices[i % len(choices)]
-                rng = np.random.default_rng([SEED, zlib.crc32(f"{name}/{split}/{label}/{i}".encode())])
-                image = SCENES[spec["scene"]](glyphs[artist][drawing], rng, spec["pixels"], label)
-                quality = 92 if spec["pixels"] < 64 else 84
-                image.convert("RGB").save(folder / f"{i:03d}_{artist}.jpg", quality=quality, optimize=True)
-    return sum(f.stat().st_size for f in (root / name).rglob("*.jpg"))
-
-
-def main() -> None:
-    """Draw the sets named on the command line, all by default, and replace those in ``data/samples/``."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sets", nargs="*", metavar="SET", help=f"sets to draw: {', '.join(SETS)} (default: all)")
-    names = parser.parse_args().sets or list(SETS)
-    if unknown := set(names) - set(SETS):
-        sys.exit(f"Unknown set {', '.join(sorted(unknown))}: choose from {', '.join(SETS)}.")
-    glyphs = {artist: read_glyphs(artist) for artist in ARTISTS}
-    unfinished = ROOT / "build" / "samples"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for name in names:
-        size = make_set(name, glyphs, unfinished)
-        shutil.rmtree(SAMPLES / name, ignore_errors=True)
-        SAMPLES.mkdir(parents=True, exist_ok=True)
-        (unfinished / name).rename(SAMPLES / name)
-        print(f"{name}: {sum(1 for _ in (SAMPLES / name).rglob('*.jpg'))} images, {size / 1e6:.2f} MB")
+def main(arguments: list[str]) -> None:
+    """Make all sets."""
+    if len(arguments) != 4:
+        sys.exit(__doc__.split("\n\n")[1])
+    groceries, pets, beans, fruits = map(Path, arguments)
+    make_groceries(groceries)
+    make_pets(pets)
+    make_fruits(fruits, groceries)
+    make_beans(beans)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError, subprocess.CalledProcessError) as error:
-        sys.exit(f"The samples were not drawn: {error}")
+    main(sys.argv[1:])

@@ -2,7 +2,7 @@
 
 python tools/run_lessons.py [LESSON] [--store] [--record]
 
-``COURSE_RUN``, ``COURSE_DATA``, ``COURSE_BACKBONE`` and ``COURSE_LIMIT`` choose the run, as in the lessons themselves.
+``COURSE_RUN``, ``COURSE_DATA``, ``COURSE_WEIGHTS`` and ``COURSE_BACKBONE`` choose the run, as in the lessons.
 The executed copies, those of failed lessons too, and what the kernels logged are written to ``build/lessons/``.
 """
 
@@ -26,15 +26,16 @@ from typing import IO
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from helpers import config
-from helpers.evaluation import FIGURES_MIME_TYPE
+from helpers import lessons as numbers
+from helpers.evaluation import RESULTS_MIME_TYPE
 
 NOTEBOOKS = config.ROOT / "notebooks"
 EXECUTED = config.BUILD / "lessons"
 RESULTS = config.RESULTS
-MOST_BYTES = 400 * 1000  # of a stored notebook
+MOST_BYTES = 600 * 1000  # of a stored notebook
 _MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:root|home|tmp|work|Users)/|[A-Za-z]:\\+Users")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -157,9 +158,9 @@ def _described(error: Exception) -> tuple[str, str]:
 
 
 def main_figures(notebook: nbformat.NotebookNode) -> dict:
-    """Name to value of the last output that ``helpers.evaluation.show_figures`` displayed."""
+    """Name to value of the last output that ``helpers.evaluation.show_results`` displayed."""
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
-    shown = [output.data[FIGURES_MIME_TYPE] for output in outputs if FIGURES_MIME_TYPE in output.get("data", {})]
+    shown = [output.data[RESULTS_MIME_TYPE] for output in outputs if RESULTS_MIME_TYPE in output.get("data", {})]
     return dict(shown[-1]) if shown else {}
 
 
@@ -231,21 +232,24 @@ def cleaned(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             if "image/png" in output.get("data", {}):
                 mime_type, picture = smaller_picture(output.data.pop("image/png"))
                 output.data[mime_type] = picture
+                if "alt" in cell.metadata:  # nbconvert writes it into the page
+                    output.metadata = {mime_type: {"alt": cell.metadata["alt"]}}
     return notebook
 
 
 def smaller_picture(encoded: str) -> tuple[str, str]:
-    """MIME type and base64 text of a PNG as it is, with 64 colours (good for plots) or as JPEG (for pictures).
+    """MIME type and base64 text of a PNG in its smallest form: as it is, with 256 colours, or as JPEG.
 
-    The smallest of the three is taken.
+    The 256 colours are taken only where they change nothing that can be seen, as in plots; photographs become JPEGs.
     """
     image = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
-    few_colours, jpeg = io.BytesIO(), io.BytesIO()
-    image.quantize(64).save(few_colours, "png", optimize=True)
-    image.save(jpeg, "jpeg", quality=80, optimize=True)
-    candidates = [("image/png", encoded)]
-    for mime_type, data in (("image/png", few_colours), ("image/jpeg", jpeg)):
-        candidates.append((mime_type, base64.b64encode(data.getvalue()).decode() + "\n"))
+    palette = image.quantize(256, dither=Image.Dither.NONE)
+    jpeg, few_colours = io.BytesIO(), io.BytesIO()
+    image.save(jpeg, "jpeg", quality=82, optimize=True)
+    candidates = [("image/png", encoded), ("image/jpeg", base64.b64encode(jpeg.getvalue()).decode() + "\n")]
+    if ImageStat.Stat(ImageChops.difference(image, palette.convert("RGB"))).mean < [1.0] * 3:
+        palette.save(few_colours, "png", optimize=True)
+        candidates.append(("image/png", base64.b64encode(few_colours.getvalue()).decode() + "\n"))
     return min(candidates, key=lambda candidate: len(candidate[1]))
 
 
@@ -275,7 +279,7 @@ def record(outcome: Outcome) -> Path:
     if not outcome.figures:
         raise RefusedError("the lesson shows no main figures")
     number = outcome.path.name[:2]
-    parts = [config.settings(lesson) for lesson in config.LESSONS if lesson.startswith(number)]  # 05 has two data sets
+    parts = numbers.parts(number)
     measured = {
         "lesson": number,
         "run": parts[0].run,
@@ -286,8 +290,7 @@ def record(outcome: Outcome) -> Path:
         "seconds": round(outcome.seconds),
         **config.measured_with(),
     }
-    limit = f"_limit-{os.environ['COURSE_LIMIT']}" if os.environ.get("COURSE_LIMIT") else ""
-    path = RESULTS / f"{number}_{parts[0].run}_{parts[0].backbone}{limit}.json"
+    path = RESULTS / f"{number}_{parts[0].run}_{parts[0].backbone}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(measured, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     return path
@@ -325,13 +328,12 @@ def main(arguments: list[str] | None = None) -> int:
     paths = lessons(options.lesson)
     try:
         config.data_folder()
-        run = config.settings(config.LESSONS[0]).run
+        config.weights_folder()
+        run = numbers.settings(numbers.LESSONS[0]).run
     except ValueError as error:
         sys.exit(str(error))
-    changed = [name for name in ("COURSE_BACKBONE", "COURSE_LIMIT", "COURSE_KEEP") if os.environ.get(name)]
-    if options.store and (run != "sample" or changed):
-        others = f" and leave {' and '.join(changed)} unset" if changed else ""
-        sys.exit(f"Stored outputs are those of the sample run: set COURSE_RUN=sample{others}.")
+    if options.store and (run != "sample" or os.environ.get("COURSE_BACKBONE")):
+        sys.exit("Stored outputs are those of the sample run: set COURSE_RUN=sample and leave COURSE_BACKBONE unset.")
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # python3 is the kernel of this interpreter
     sources = {path: path.read_bytes() for path in paths}
     outcomes, kept = [], []
