@@ -20,6 +20,7 @@ from helpers import config, downloads, lessons
 SPLITS = ("train", "validation", "test")
 _VALIDATION_NAMES = ("validation", "val", "valid")
 DRAWN_FRACTION = 0.2  # of the training images, for a split that the data set does not have
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")  # as Pillow names them, whatever the file's ending says
 MOST_KEPT_BYTES = 256 * 2**20  # of pixels that a pipeline keeps in memory between epochs
 
 
@@ -114,8 +115,7 @@ def load(settings: lessons.Settings, seed: int = 0) -> Dataset:
         ValueError: if a folder or a class folder is missing, or a class has no image.
     """
     folder = folder_of(settings)
-    in_package = settings.run == "sample" or config.data_folder() is not None
-    class_names = None if in_package else downloads.describe(settings.dataset).get("classes")
+    class_names = None if settings.run == "sample" else downloads.describe(settings.dataset).get("classes")
     return find_images(folder, class_names, seed, settings.per_class)
 
 
@@ -158,7 +158,9 @@ def find_images(
                 raise ValueError(f"{folder} has no image of {name!r} for {split}: add some, or remove the class.")
     names = [str(Path(path).relative_to(folder)) for path in skipped]
     if names:
-        print(f"Left out {len(names)} of what lies in {folder.name}, not readable as images: {_listed(names)}.")
+        print(
+            f"Left out {len(names)} files or folders of {folder.name} that are not readable images: {_listed(names)}."
+        )
     return Dataset(**found, skipped=tuple(names))
 
 
@@ -190,12 +192,29 @@ def read(images: Images, image_size: int) -> np.ndarray:
     return np.stack(pixels) if pixels else np.zeros((0, image_size, image_size, 3), np.uint8)
 
 
-def read_file(path: str | bytes | Path, image_size: int) -> np.ndarray:
-    """One file as RGB bytes, upright, ``(image_size, image_size, 3)`` uint8; a JPEG is reduced while it is decoded."""
-    with Image.open(path.decode() if isinstance(path, bytes) else path) as image:
+def read_file(path: str | Path, image_size: int) -> np.ndarray:
+    """Read one image, turned as its camera was held.
+
+    A JPEG of at least twice the size is reduced by 2, 4 or 8 while it is decoded, which costs less.
+
+    Args:
+        path: A file in one of ``FORMATS``; of an animation the first picture is read.
+        image_size: Height and width of the result in pixels; the aspect ratio is not kept.
+
+    Returns:
+        RGB bytes, ``(image_size, image_size, 3)`` uint8.
+
+    Raises:
+        ValueError: if pixels are 32-bit numbers, which have no fixed range. Pillow raises much else on damaged files.
+    """
+    with Image.open(path, formats=FORMATS) as image:
+        if image.mode in ("I", "F"):
+            raise ValueError(f"{path} holds 32-bit numbers of no fixed range: save it with 8 bits.")
         image.draft("RGB", (image_size, image_size))
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-        return np.asarray(upright.resize((image_size, image_size), Image.Resampling.BILINEAR))
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode.startswith("I;16"):
+            image = image.point(lambda value: value * (1 / 256))
+        return np.asarray(image.convert("RGB").resize((image_size, image_size), Image.Resampling.BILINEAR))
 
 
 def pipeline(images: Images, image_size: int, batch_size: int = 32, shuffle_seed: int | None = None) -> tf.data.Dataset:
@@ -215,17 +234,17 @@ def pipeline(images: Images, image_size: int, batch_size: int = 32, shuffle_seed
         ``(batch, image_size, image_size, 3)``, and int64 ``(batch,)``.
     """
 
-    def pixels_and_label(path, label):
-        pixels = tf.numpy_function(lambda p: read_file(p, image_size), [path], tf.uint8)
+    def pixels_and_label(number, label):  # of the image: a path that is no UTF-8 cannot be a tensor
+        pixels = tf.numpy_function(lambda i: read_file(images.paths[i], image_size), [number], tf.uint8)
         return tf.ensure_shape(pixels, (image_size, image_size, 3)), label
 
     def shuffled(items):
         return items if shuffle_seed is None else items.shuffle(len(images), seed=shuffle_seed)
 
-    items = tf.data.Dataset.from_tensor_slices((images.paths, images.labels))
+    items = tf.data.Dataset.from_tensor_slices((np.arange(len(images)), images.labels))
     if len(images) * 3 * image_size**2 <= MOST_KEPT_BYTES:
         items = shuffled(items.map(pixels_and_label, num_parallel_calls=tf.data.AUTOTUNE).cache())
-    else:  # the names are shuffled, not the pixels
+    else:  # numbers are shuffled, not pixels
         items = shuffled(items).map(pixels_and_label, num_parallel_calls=tf.data.AUTOTUNE)
     batches = items.batch(batch_size).map(lambda pixels, label: (tf.cast(pixels, tf.float32), label))
     return batches.prefetch(tf.data.AUTOTUNE)
@@ -290,7 +309,7 @@ def _readable(images: Images, most: int | None, seed: int) -> tuple[Images, list
 def _decodes(path: str) -> bool:
     try:
         read_file(path, 8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # Pillow's decoders raise all of these
+    except Exception:  # Pillow's decoders raise nearly every kind of error on damaged files
         return False
     return True
 
@@ -304,5 +323,5 @@ def _split(images: Images, fraction: float, seed: int) -> tuple[Images, Images]:
 
 
 def _listed(names, most: int = 12) -> str:
-    shown = ", ".join(list(names)[:most])
+    shown = ", ".join(list(names)[:most]).encode(errors="backslashreplace").decode()
     return f"{shown} and {len(names) - most} more" if len(names) > most else shown

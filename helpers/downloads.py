@@ -3,15 +3,16 @@
 ``python -m helpers.downloads food10`` fetches one set from the command line.
 """
 
-import gzip
+import contextlib
 import lzma
+import mimetypes
 import shutil
-import stat
 import sys
-import tarfile
+import tempfile
+import time
 import zipfile
 import zlib
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 import pooch
 
@@ -22,7 +23,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError)
+MOST_TIMES_LARGER = 20  # than its archive may a set be when it is unpacked: photographs hardly shrink
+_DAY = 24 * 60 * 60  # seconds
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)  # the last: encrypted
 OTHER_WAYS = "set COURSE_DATA to a folder that already holds it, or use the sample run (COURSE_RUN=sample)"
 
 
@@ -48,13 +51,15 @@ def addresses(name: str) -> list[str]:
 def fetch(name: str, root: Path = config.DOWNLOADS) -> Path:
     """Return the folder of a data set, downloading it first if it is not there.
 
+    Everything is made in a temporary folder beside it, one for each process, and moved into place at the end.
+
     Args:
         name: A name in ``data/datasets.toml``.
         root: Where the sets are kept.
 
     Returns:
         ``root / name``, with ``train/`` and where the set has them ``validation/`` and ``test/`` below it,
-        each with one folder a class. It appears only when it is whole.
+        each with one folder per class. It appears only when it is whole.
 
     Raises:
         ValueError: if the set is unknown, cannot be downloaded, or is not the expected one.
@@ -63,94 +68,93 @@ def fetch(name: str, root: Path = config.DOWNLOADS) -> Path:
     folder = root / name
     if folder.is_dir():
         return folder
-    unfinished = root / f"{name}.part"
-    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        unfinished.mkdir(parents=True)
-        if "keras" in description:
-            _export_keras_dataset(description, unfinished)
-        for archive in description.get("archives", []):
-            _fetch_archive(name, archive, root, unfinished)
-        unfinished.rename(folder)
+        root.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(root)
+        with tempfile.TemporaryDirectory(dir=root, prefix=f"{name}-", suffix=".part") as unfinished:
+            made = Path(unfinished) / "set"
+            made.mkdir()
+            if "keras" in description:
+                _export_keras_dataset(description, made)
+            for archive in description.get("archives", []):
+                _fetch_archive(name, archive, root, made)
+            try:
+                made.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # if it is, another process was faster
+                    raise
     except OSError as error:  # requests' exceptions are OSErrors too
-        reason = ": ".join(filter(None, (error.strerror, error.filename))) or type(error).__name__
         raise ValueError(
-            f"{name} could not be downloaded ({reason}): check the network and the disk, {OTHER_WAYS}."
+            f"{name} could not be downloaded ({_reason(error)}): check the network and the disk, {OTHER_WAYS}."
         ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 
-def _fetch_archive(name: str, archive: dict, root: Path, target: Path) -> None:
+def _remove_abandoned(root: Path) -> None:
+    """Remove what killed processes left behind a day ago or earlier."""
+    for unfinished in root.glob("*.part"):
+        with contextlib.suppress(OSError):  # another process may remove it too
+            if unfinished.stat().st_mtime < time.time() - _DAY:
+                shutil.rmtree(unfinished)
+
+
+def _fetch_archive(name: str, archive: dict, root: Path, made: Path) -> None:
     """Download one archive, check it, and move the folders it is wanted for to their splits."""
-    filename = f"{name}-{PurePosixPath(archive['url']).name}"
+    url, filename = archive["url"], f"{name}-{PurePosixPath(archive['url']).name}"
+    path = made.with_name(filename)
+    try:
+        pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=2**16)(url, str(path), None)
+    except ValueError as error:  # the server's headers make no sense
+        raise OSError(error) from error
+    size = path.stat().st_size
+    if size != archive.get("bytes", size):
+        raise ValueError(f"{url} gave {size:,} bytes, expected {archive['bytes']:,}: try again later.")
     record = root / f"{filename}.sha256"
-    known_hash = archive.get("sha256") or (record.read_text().strip() if record.exists() else None)
-    try:
-        path = Path(
-            pooch.retrieve(
-                archive["url"],
-                known_hash=known_hash and f"sha256:{known_hash}",
-                fname=filename,
-                path=root,
-                downloader=pooch.HTTPDownloader(progressbar=sys.stderr.isatty()),
-            )
-        )
-    except ValueError as error:  # pooch's message is long; ours says what to do
-        if isinstance(error, OSError):  # requests' InvalidURL is both
-            raise
+    recorded = record.read_text().strip() if record.is_file() else ""
+    known, found = archive.get("sha256") or recorded, pooch.file_hash(str(path))
+    if known not in ("", found):
         raise ValueError(
-            f"{archive['url']} is not the file it was: its sha256 differs from {known_hash}. Nothing was kept; "
+            f"{url} is not the file it was: its sha256 is {found}, not {known}. Nothing was kept; "
             f"if the set was renewed on purpose, correct data/datasets.toml or delete {record.name}."
-        ) from error
-    try:
-        size = path.stat().st_size
-        if size != archive.get("bytes", size):
-            raise ValueError(f"{archive['url']} gave {size:,} bytes, expected {archive['bytes']:,}: try again later.")
-        unpacked = target / "unpacked"
-        unpack(path, unpacked)
-        for source, split in archive["unpack"].items():
-            if not (unpacked / source).is_dir():
-                raise ValueError(f"{filename} holds no folder {source!r}: the set has changed; {OTHER_WAYS}.")
-            (unpacked / source).rename(target / split)
-        if known_hash is None:  # recorded last: the hash of a bad file would refuse the good one later
-            record.write_text(pooch.file_hash(str(path)) + "\n")
-        shutil.rmtree(unpacked)
-    finally:
-        path.unlink()
+        )
+    unpacked = made.with_name("unpacked")
+    unpack(path, unpacked)
+    for source, split in archive["unpack"].items():
+        if not any(_is_image(file) for file in (unpacked / source).glob("*/*")):
+            raise ValueError(f"{filename} holds no images in {source}/CLASS/: the set has changed; {OTHER_WAYS}.")
+        (unpacked / source).rename(made / split)
+    if not known:  # recorded last: the hash of a bad file would refuse the good one later
+        record.write_text(found + "\n")
+    shutil.rmtree(unpacked)
+    path.unlink()
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip or tar archive below ``folder``, refusing what does not belong there.
+    """Unpack a zip archive below ``folder``; ``zipfile`` writes plain files and folders, and nothing outside of it.
 
     Raises:
-        ValueError: if the file is no such archive, is damaged, or an entry is a link or a device, or would land
-            outside ``folder``. Entries are checked before the first is written.
+        ValueError: if the file is no zip archive, is damaged, or would become far larger than a set of images.
     """
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
-                for entry in opened.infolist():
-                    _check_entry(archive, entry.filename, plain=not stat.S_ISLNK(entry.external_attr >> 16))
-                opened.extractall(folder)
-        elif tarfile.is_tarfile(archive):
-            with tarfile.open(archive) as opened:
-                members = opened.getmembers()
-                for entry in members:
-                    _check_entry(archive, entry.name, plain=entry.isfile() or entry.isdir())
-                filtered = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-                opened.extractall(folder, members, **filtered)
-        else:
-            raise ValueError(f"{archive.name} is neither a zip nor a tar archive: fetch it again.")
-    except (*_DAMAGE, RuntimeError) as error:  # RuntimeError: an encrypted zip
-        raise ValueError(f"{archive.name} is damaged ({error}): fetch it again.") from error
+        with zipfile.ZipFile(archive) as opened:
+            size = sum(entry.file_size for entry in opened.infolist())
+            if size > MOST_TIMES_LARGER * archive.stat().st_size:
+                raise ValueError(f"{archive.name} would unpack to {size:,} bytes: do not use this archive.")
+            if size > (free := shutil.disk_usage(archive.parent).free):
+                raise ValueError(f"{archive.name} needs {size / 1e9:.1f} GB, the disk has {free / 1e9:.1f}: make room.")
+            opened.extractall(folder)
+    except _DAMAGE as error:
+        raise ValueError(f"{archive.name} is no zip archive or damaged ({error}): fetch it again.") from error
 
 
-def _check_entry(archive: Path, name: str, plain: bool) -> None:
-    path = PureWindowsPath(name)  # splits at both / and \\, and knows drive letters
-    if not plain or path.anchor or ".." in path.parts:
-        raise ValueError(f"{archive.name} holds {name!r}, which is not a plain file below it: do not use this archive.")
+def _is_image(file: Path) -> bool:
+    return (mimetypes.guess_type(file.name)[0] or "").startswith("image/") and file.is_file()
+
+
+def _reason(error: OSError) -> str:
+    if (response := getattr(error, "response", None)) is not None:
+        return f"the server answered {response.status_code} {response.reason}"
+    return ": ".join(filter(None, (error.strerror, error.filename))) or type(error).__name__
 
 
 def _export_keras_dataset(description: dict, target: Path) -> None:

@@ -90,11 +90,11 @@ _LESSONS = {
     "03": {
         "sample": dict(
             dataset="pets", backbone="efficientnet-lite0", image_size=96, epochs=8,
-            fine_tuning_epochs=5, fine_tuning_rate=1e-4, unfrozen="some", copies=4, seeds=(0, 1, 2),
+            fine_tuning_epochs=4, fine_tuning_rate=1e-4, unfrozen="some", copies=3, seeds=(0, 1, 2),
         ),
         "full": dict(
             dataset="cats_vs_dogs", backbone="VGG16", image_size=192, epochs=8, learning_rate=2e-3,
-            fine_tuning_epochs=5, fine_tuning_rate=1e-5, unfrozen="some", copies=2, seeds=(0, 1, 2),
+            fine_tuning_epochs=3, fine_tuning_rate=1e-5, unfrozen="some", copies=1, seeds=(0, 1),
             per_class=dict(train=800, validation=200, test=500),
         ),
     },

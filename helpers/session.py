@@ -94,6 +94,7 @@ def quiet_tensorflow() -> None:
     """Import TensorFlow without its start-up log and silence the warnings that a learner can do nothing about."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # tensorflow_hub still uses it
+    warnings.filterwarnings("ignore", message="`shuffle=True` was passed")  # Keras says so of every tf.data.Dataset
     warnings.filterwarnings("ignore", message="IProgress not found")  # pooch's bar is drawn as text without ipywidgets
     stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:  # the log is written by C++, past Python's sys.stderr

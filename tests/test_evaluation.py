@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_report_has_rates_of_each_class_and_their_mean():
     assert table.loc["a"].tolist() == [0.5, 1.0, 0.667, 2]
     assert table.loc["b"].tolist() == [1.0, 0.5, 0.667, 2]
     assert table.loc["d"].tolist() == [0.0, 0.0, 0.0, 0]
-    assert table.loc["mean"].tolist() == [0.625, 0.5, 0.5, 6]
+    assert table.loc["mean"].tolist() == [0.833, 0.667, 0.667, 6]
 
 
 def test_most_confident_mistakes_come_surest_first():
@@ -133,15 +134,19 @@ def test_labels_and_probabilities_that_do_not_belong_together_are_refused(functi
 def test_curves_are_read_in_speed_gap_and_plateau():
     history = {"accuracy": [0.40, 0.70, 0.90, 0.95], "val_accuracy": [0.40, 0.73, 0.80, 0.78]}
     speed, gap, plateau = evaluation.read_curves(history).splitlines()
-    assert speed == "Speed: after epoch 2 of 4, validation accuracy had nine tenths of its best value, 80.0%."
+    assert speed == "Speed: after epoch 2 of 4, validation accuracy had reached 90 % of its best value, 80.0%."
     assert gap == "Gap: at the end training accuracy is 95.0%, validation accuracy 78.0%: +17.0 points."
-    assert plateau == "Plateau: validation accuracy changed by -2.0 points in the last epoch; it no longer rises."
+    assert plateau == "Plateau: validation accuracy changed by -2.0 points in the last epoch."
 
 
-def test_curves_that_still_rise_are_said_to():
+def test_last_step_is_compared_with_one_standard_error():
     history = {"accuracy": [0.2, 0.3], "val_accuracy": [0.4, 0.5]}
     text = evaluation.read_curves(history)
-    assert "+10.0 points in the last epoch; it still rises" in text
+    assert "+10.0 points in the last epoch." in text
+    assert "+10.0 points in the last epoch, within one standard error (11.2 points)." in evaluation.read_curves(
+        history, 20
+    )
+    assert "more than one standard error (3.5 points)." in evaluation.read_curves(history, 200)
     assert ": -20.0 points." in text  # training below validation
     assert "after epoch 2 of 2" in text
 
@@ -168,7 +173,7 @@ def shown(monkeypatch) -> list[dict]:
 def test_figures_are_shown_to_the_reader_and_handed_over_as_values(shown):
     evaluation.show_results(test_accuracy=0.75, images=200, note=Proportion(8, 10))
     (data,) = shown
-    assert set(data) == {"text/plain", "application/vnd.transfer-learning-course.figures+json"}
+    assert set(data) == {"text/plain", "application/vnd.transfer-learning-course.results+json"}
     assert data[evaluation.RESULTS_MIME_TYPE] == {"test_accuracy": 0.75, "images": 200, "note": str(Proportion(8, 10))}
     assert data["text/plain"].splitlines()[:2] == ["test accuracy: 0.75", "images: 200"]
 
@@ -184,3 +189,89 @@ def test_wilson_interval_holds_its_proportion(total):
     for correct in range(total + 1):
         low, high = Proportion(correct, total).interval
         assert 0 <= low <= correct / total <= high <= 1
+
+
+# A diverged model
+
+
+DIVERGED = np.full((3, 2), np.nan)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        evaluation.accuracy,
+        evaluation.confusion,
+        evaluation.most_confident_mistakes,
+        lambda labels, p: evaluation.report(labels, p, "ab"),
+        lambda labels, p: evaluation.paired_difference(labels, p, p),
+    ],
+)
+def test_what_is_not_a_number_gets_no_accuracy(function):
+    with pytest.raises(ValueError, match="the model has diverged"):
+        function(np.array([0, 0, 1]), DIVERGED)
+
+
+def test_diverged_training_is_not_read_as_a_rise():
+    history = {"accuracy": [0.5, 0.1], "val_accuracy": [0.5, 0.1], "loss": [1.0, np.nan]}
+    assert evaluation.read_curves(history).startswith("The training has diverged")
+
+
+def test_missing_curve_is_named():
+    with pytest.raises(ValueError, match="no 'val_accuracy'"):
+        evaluation.read_curves({"accuracy": [0.5]})
+
+
+# Paired differences
+
+
+def probabilities_of(right):
+    """Probabilities of two classes whose argmax is right where told; the labels are all 0."""
+    return np.where(np.asarray(right)[..., np.newaxis], [0.9, 0.1], [0.1, 0.9])
+
+
+def test_difference_counts_where_two_models_disagree():
+    first, second = np.arange(100) < 80, np.arange(100) >= 40
+    found = evaluation.paired_difference(np.zeros(100, int), probabilities_of(first), probabilities_of(second))
+    assert found.value == pytest.approx(0.2)
+    assert (found.only_first, found.only_second) == (40, 20)
+    low, high = found.interval
+    assert low == pytest.approx(0.2 - 1.96 * math.sqrt(0.56 / 100), abs=0.02)  # the variance of +1, -1 and 0
+    assert high == pytest.approx(0.2 + 1.96 * math.sqrt(0.56 / 100), abs=0.02)
+    assert found.resolved
+    assert str(found) == f"+20.0 points (95 % interval {100 * low:+.1f} to {100 * high:+.1f}): resolved"
+
+
+def test_models_that_agree_on_nearly_all_images_are_told_apart_sharply():
+    first, second = np.arange(1000) < 520, np.arange(1000) < 500  # two intervals of one accuracy would overlap
+    assert evaluation.paired_difference(np.zeros(1000, int), probabilities_of(first), probabilities_of(second)).resolved
+
+
+def test_equal_models_do_not_differ():
+    right = probabilities_of(np.arange(50) % 2 == 0)
+    found = evaluation.paired_difference(np.zeros(50, int), right, right)
+    assert (found.value, found.interval, found.resolved) == (0, (0, 0), False)
+
+
+def test_seeds_that_disagree_widen_the_interval():
+    labels, steady = np.zeros(400, int), np.arange(400) % 2 == 0
+    rng = np.random.default_rng(0)
+    runs = np.stack([rng.random(400) < accuracy for accuracy in (0.4, 0.6, 0.8)])
+    of_seeds = evaluation.paired_difference(labels, probabilities_of(runs), probabilities_of(steady))
+    of_one = evaluation.paired_difference(labels, probabilities_of(runs[1]), probabilities_of(steady))
+    assert of_seeds.value == pytest.approx(runs.mean() - 0.5)
+    assert np.diff(of_seeds.interval) > 1.5 * np.diff(of_one.interval)
+
+
+# Recorded results
+
+
+def test_recorded_results_are_shown_sample_first(tmp_path):
+    for run, value in (("full", 0.9), ("sample", 0.8)):
+        result = dict(run=run, backbone="X", seconds=7, figures={"test_accuracy": value, run: "yes"})
+        (tmp_path / f"02_{run}_X.json").write_text(json.dumps(result))
+    table = evaluation.recorded("02", tmp_path)
+    assert list(table.columns) == ["sample, X", "full, X"]
+    assert table.loc["test accuracy"].tolist() == ["0.8", "0.9"]
+    assert table.loc["full"].tolist() == ["–", "yes"]
+    assert evaluation.recorded("03", tmp_path).empty

@@ -34,6 +34,11 @@ def line(axes: Axes, label: str):
     return next(found for found in axes.get_lines() if found.get_label() == label)
 
 
+def figure_legend(axes: Axes) -> list[str]:
+    (legend,) = axes.figure.legends
+    return [text.get_text() for text in legend.get_texts()]
+
+
 def container(axes: Axes, label: str):
     return next(found for found in axes.containers if found.get_label() == label)
 
@@ -67,7 +72,7 @@ def test_predictions_are_blue_where_right_and_vermilion_with_the_truth_where_wro
     right, wrong = plotting.predictions(images[:2], np.array([0, 1]), probabilities, ["cat", "dog"])
     assert right.get_title() == "cat 90%"
     assert to_hex(right.title.get_color()) == plotting.BLUE.lower()
-    assert wrong.get_title() == "cat 74%\nis dog"
+    assert wrong.get_title() == "predicted cat 74%\ntrue dog"
     assert to_hex(wrong.title.get_color()) == plotting.VERMILION.lower()
 
 
@@ -79,16 +84,16 @@ def test_learning_curves_show_training_and_validation_of_each_epoch():
             assert list(line(axes, label).get_ydata()) == HISTORY[key]
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", name)
         assert axes.get_xticks().tolist() == [1, 2, 3]
-        assert axes.get_ylim()[0] == 0
-        assert legend_texts(axes) == ["training", "validation"]
         assert line(axes, "training").get_color() != line(axes, "validation").get_color()
     assert both[0].get_ylim()[1] == pytest.approx(1.02)
+    assert both[1].get_ylim()[0] == 0
+    assert figure_legend(both[0]) == ["training", "validation"]
     assert both[0].figure.get_suptitle() == "Head only"
 
 
 def test_learning_curves_without_validation_show_training_alone():
     both = plotting.learning_curves({"accuracy": [0.5], "loss": [1.0]})
-    assert [legend_texts(axes) for axes in both] == [["training"], ["training"]]
+    assert figure_legend(both[0]) == ["training"]
 
 
 @pytest.mark.parametrize("epochs_before", [0, 2])
@@ -97,7 +102,7 @@ def test_learning_curves_mark_where_fine_tuning_begins(epochs_before):
         mark = line(axes, "fine-tuning begins")
         assert list(mark.get_xdata()) == [epochs_before + 0.5] * 2  # between the last epoch before and the first after
         assert list(mark.get_ydata()) == [0, 1]  # from bottom to top of the Axes
-        assert legend_texts(axes) == ["training", "validation", "fine-tuning begins"]
+        assert figure_legend(axes) == ["training", "validation", "fine-tuning begins"]
         assert axes.get_xticks().tolist() == [1, 2, 3]
 
 
@@ -117,7 +122,7 @@ def test_compare_runs_draws_one_metric_of_each_run_and_guessing():
     assert legend_texts(axes) == ["frozen", "scratch", "guessing, 10%"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "validation accuracy")
     assert axes.get_xticks().tolist() == [1, 2, 3]
-    assert axes.get_ylim() == pytest.approx((0, 1.02))
+    assert line(axes, "frozen").get_linestyle() != line(axes, "scratch").get_linestyle()  # in greyscale too
 
 
 def test_compare_runs_takes_another_metric_and_given_axes():
@@ -125,26 +130,35 @@ def test_compare_runs_takes_another_metric_and_given_axes():
     axes = plotting.compare_runs({"frozen": HISTORY}, metric="loss", axes=given)
     assert axes is given
     assert axes.get_ylabel() == "loss"
-    assert axes.get_ylim()[1] > 1.02
     assert legend_texts(axes) == ["frozen"]
 
 
 ACCURACIES = {"frozen": np.array([[0.6, 0.8], [0.7, 0.9], [0.8, 0.9]]), "scratch": [[0.1, 0.3], [0.2, 0.3], [0.3, 0.6]]}
 
 
-def test_accuracy_against_images_shows_the_mean_over_seeds_with_bars_from_smallest_to_largest():
+def test_accuracy_against_images_shows_every_run_and_the_mean_over_seeds():
     axes = plotting.accuracy_against_images([5, 40], ACCURACIES, chance=0.1)
     for name, values in ACCURACIES.items():
-        values = np.asarray(values)
-        drawn, _, (bars,) = container(axes, name)
-        np.testing.assert_allclose(drawn.get_ydata(), values.mean(axis=0))
-        ends = np.array([segment[:, 1] for segment in bars.get_segments()])
-        np.testing.assert_allclose(ends[:, 0], values.min(axis=0))
-        np.testing.assert_allclose(ends[:, 1], values.max(axis=0))
-        # bars stand beside each other, near the number they belong to
+        drawn = line(axes, name)
+        np.testing.assert_allclose(drawn.get_ydata(), np.mean(values, axis=0))
         np.testing.assert_allclose(drawn.get_xdata(), [5, 40], rtol=0.05)
-    assert not np.allclose(container(axes, "frozen")[0].get_xdata(), container(axes, "scratch")[0].get_xdata())
+        runs = [each.get_ydata() for each in axes.lines if len(each.get_ydata()) == np.size(values)]
+        assert any(np.array_equal(ydata, np.ravel(values)) for ydata in runs)
+    assert not np.allclose(line(axes, "frozen").get_xdata(), line(axes, "scratch").get_xdata())
     assert set(line(axes, "guessing, 10%").get_ydata()) == {0.1}
+
+
+def test_guesses_are_drawn_as_stars_where_there_are_any():
+    guesses = {"frozen": [0.5, 0.7], "scratch": None}
+    axes = plotting.accuracy_against_images([5, 40], ACCURACIES, 0.1, guesses)
+    (star,) = [each for each in axes.lines if each.get_marker() == "*"]
+    assert list(star.get_ydata()) == [0.5, 0.7]
+    values = {"a": Proportion(8, 10), "b": Proportion(5, 10)}
+    axes = plotting.proportions(values, guesses={"b": 0.9, "a": None})
+    (star,) = [each for each in axes.lines if each.get_marker() == "*"]
+    assert (list(star.get_xdata()), list(star.get_ydata())) == ([0.9], [1])
+    nothing = plotting.proportions(values, guesses={"a": None, "b": None})
+    assert not [each for each in nothing.lines if each.get_marker() == "*"]
 
 
 def test_accuracy_against_images_labels_the_numbers_of_images_on_a_logarithmic_axis():
@@ -152,7 +166,7 @@ def test_accuracy_against_images_labels_the_numbers_of_images_on_a_logarithmic_a
     assert axes.get_xscale() == "log"
     assert axes.get_xticks().tolist() == [5, 40]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["5", "40"]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("training images per class", "test accuracy")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("training images per class (logarithmic)", "test accuracy")
     assert axes.get_ylim() == pytest.approx((0, 1.02))
     assert set(legend_texts(axes)) == {"frozen", "scratch", "guessing, 10%"}
 
@@ -260,3 +274,66 @@ def test_curves_beyond_the_number_of_colours_start_over():
 @pytest.mark.parametrize("proportion", [Proportion(0, 7), Proportion(10, 10)])
 def test_proportions_of_nothing_and_of_everything_can_be_shown(proportion):
     assert len(plotting.proportions({"all or nothing": proportion}).containers) == 1
+
+
+# What is refused
+
+
+def test_pixels_between_0_and_1_are_refused_and_not_drawn_black(images):
+    with pytest.raises(ValueError, match=r"lie in \[0, 1\].*multiply them by 255"):
+        plotting.image_grid(images[:1] / 255)
+
+
+def test_curve_that_is_missing_is_named():
+    with pytest.raises(ValueError, match="has no 'loss': it has accuracy"):
+        plotting.learning_curves({"accuracy": [0.5]})
+    with pytest.raises(ValueError, match="The history of b has no 'val_accuracy'"):
+        plotting.compare_runs({"a": HISTORY, "b": {"loss": [1.0]}})
+
+
+def test_wrong_number_of_names_is_refused():
+    with pytest.raises(ValueError, match="3 names for counts of shape"):
+        plotting.confusion_matrix(np.eye(2, dtype=int), ["a", "b", "c"])
+
+
+def test_dollar_signs_are_no_mathematics(images):
+    (axes,) = plotting.image_grid(images[:1], ["$5 and $6_"])
+    axes.figure.canvas.draw()
+    plotting.parts([("$x", "fixed")]).figure.canvas.draw()
+
+
+# Distributions, points and diagrams
+
+
+def test_histograms_share_one_axis():
+    panels = plotting.histograms({"own": np.arange(100), "other": np.arange(10)}, "value")
+    assert panels[0].get_xlim() == panels[1].get_xlim()
+    assert [sum(bar.get_height() for bar in axes.patches) for axes in panels] == [100, 10]
+    assert panels[1].get_xlabel() == "value"
+
+
+def test_points_of_each_class_have_a_marker_and_a_colour_of_their_own(rng):
+    labels = np.repeat(np.arange(10), 3)
+    axes = plotting.feature_scatter(rng.normal(size=(30, 2)), labels, [f"class_{i}" for i in range(10)])
+    assert [len(each.get_offsets()) for each in axes.collections] == [3] * 10
+    looks = {(str(c.get_facecolor()), c.get_paths()[0].vertices.tobytes()) for c in axes.collections}
+    assert len(looks) == 10
+    assert legend_texts(axes)[0] == "class 0"
+
+
+def test_parts_show_what_is_frozen_and_where_outputs_are_kept():
+    axes = plotting.parts([("pixels", "fixed"), ("network", "frozen"), ("head", "trained")], kept_after=1)
+    boxes = [patch for patch in axes.patches if patch.get_width() > 0.5]
+    assert [bool(box.get_hatch()) for box in boxes] == [False, True, False]
+    assert to_hex(boxes[2].get_facecolor()) == plotting.ORANGE.lower()
+    assert legend_texts(axes) == ["frozen", "trained", "nothing to train"]
+    (kept,) = axes.lines
+    assert boxes[1].get_x() + boxes[1].get_width() < kept.get_xdata()[0] < boxes[2].get_x()
+    with pytest.raises(ValueError, match="no state 'hot': choose from frozen, trained, fixed"):
+        plotting.parts([("head", "hot")])
+
+
+def test_block_names_each_step_and_its_shortcut():
+    axes = plotting.block(["widen", "filter"], shortcut="unchanged")
+    texts = [text.get_text() for text in axes.texts]
+    assert {"widen", "filter", "+", "unchanged", "input", "output"} <= set(texts)

@@ -36,9 +36,11 @@ LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)\s]+)")
 
 SETUP = """\
 import os, sys
-os.path.isdir("../helpers") or os.path.isdir("course") or os.system("git clone -q --depth=1 {address}")
+
+os.path.isdir("../helpers") or os.path.isdir("course") or os.system("git clone -q --depth=1 {address}")  # fmt: skip
 sys.path[:0] = ["..", "course"]
 from helpers import session
+
 session.start("{number}")
 """
 SETUP_OF_COPY = """\

@@ -190,6 +190,32 @@ def make_beans(root: Path) -> None:
     sample.credit()
 
 
+def make_overview() -> None:
+    """``data/overview.jpg``: one row per collection, for the README."""
+    fruits = ("Banana", "Kiwi", "Mango", "Pineapple", "Pomegranate")
+    rows = [
+        [sorted(folder.iterdir())[7] for folder in sorted((config.SAMPLES / "groceries/test").iterdir())],
+        [
+            files[10 * i + 2]
+            for i in range(5)
+            for files in map(pictures, sorted((config.SAMPLES / "pets/test").iterdir()))
+        ],
+        [
+            pictures(config.SAMPLES / name / "test" / kind)[2]
+            for kind in fruits
+            for name in ("fruits360", "fruits_in_shops")
+        ],
+        pictures(config.SAMPLES / "beans/test")[::13][:10],
+    ]
+    side, gap = 84, 4
+    overview = Image.new("RGB", (10 * side + 9 * gap, len(rows) * side + (len(rows) - 1) * gap), "white")
+    for y, row in enumerate(rows):
+        for x, path in enumerate(row):
+            with Image.open(path) as image:
+                overview.paste(image.resize((side, side)), (x * (side + gap), y * (side + gap)))
+    overview.save(config.SAMPLES.parent / "overview.jpg", quality=80, optimize=True)
+
+
 def main(arguments: list[str]) -> None:
     """Make all sets."""
     if len(arguments) != 4:
@@ -199,6 +225,7 @@ def main(arguments: list[str]) -> None:
     make_pets(pets)
     make_fruits(fruits, groceries)
     make_beans(beans)
+    make_overview()
 
 
 if __name__ == "__main__":
