@@ -144,7 +144,7 @@ def unpack(archive: Path, folder: Path) -> None:
                 raise ValueError(f"{archive.name} needs {size / 1e9:.1f} GB, the disk has {free / 1e9:.1f}: make room.")
             opened.extractall(folder)
     except _DAMAGE as error:
-        raise ValueError(f"{archive.name} is no zip archive or damaged ({error}): fetch it again.") from error
+        raise ValueError(f"{archive.name} is not a whole zip archive ({error}): fetch it again.") from error
 
 
 def _is_image(file: Path) -> bool:

@@ -88,6 +88,8 @@ class Site(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.contents: dict[str, bytes] = {}
         self.hits: list[str] = []
+        self.status = 200
+        self.length: str | None = None  # as its header says; by default it is true
         self.cut_after: int | None = None
 
     def url(self, name: str) -> str:
@@ -98,11 +100,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.hits.append(self.path)
         content = self.server.contents.get(self.path.lstrip("/"))
-        if content is None:
-            self.send_error(404)
+        if content is None or self.server.status != 200:
+            self.send_error(404 if content is None else self.server.status)
             return
         self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Length", self.server.length or str(len(content)))
         self.end_headers()
         self.wfile.write(content[: self.server.cut_after])
 
