@@ -129,7 +129,8 @@ def paired_difference(labels: np.ndarray, first: np.ndarray, second: np.ndarray)
     """Compare two models image by image, which is sharper than comparing two intervals.
 
     Images, and seeds where several are given, are drawn with replacement 4,000 times (a bootstrap; Efron, 1979); the
-    interval holds the middle 95 % of the differences. The seeds of the two are drawn apart.
+    interval holds the middle 95 % of the differences. Seed by seed the two belong together: the same draw of training
+    images, or the same first phase. One that was trained once is compared with every seed of the other.
 
     Args:
         labels: True classes, ``(n,)`` integers.
@@ -137,7 +138,7 @@ def paired_difference(labels: np.ndarray, first: np.ndarray, second: np.ndarray)
         second: Of the second.
 
     Raises:
-        ValueError: as ``accuracy``.
+        ValueError: as ``accuracy``; or if the two have different numbers of seeds, neither of them one.
     """
     right = []
     for probabilities in (first, second):
@@ -145,19 +146,20 @@ def paired_difference(labels: np.ndarray, first: np.ndarray, second: np.ndarray)
         runs = runs[np.newaxis] if runs.ndim == 2 else runs
         checked = [_checked(labels, run) for run in runs]
         right.append(np.stack([run.argmax(axis=1) == known for known, run in checked]).astype(float))
-    means = [runs.mean(axis=0) for runs in right]
-    rng, n = np.random.default_rng(0), len(means[0])
+    seeds = max(len(runs) for runs in right)
+    if any(len(runs) not in (1, seeds) for runs in right):
+        raise ValueError(f"{len(right[0])} seeds and {len(right[1])} seeds: give the same number of both, or one.")
+    gained = right[0] - right[1]  # (seeds, n), in {-1, 0, 1}
+    rng, n = np.random.default_rng(0), gained.shape[1]
     drawn_means = np.empty(4000)
     for i in range(len(drawn_means)):
-        images = rng.integers(n, size=n)
-        drawn = [runs[rng.integers(len(runs), size=len(runs))].mean(axis=0)[images].mean() for runs in right]
-        drawn_means[i] = drawn[0] - drawn[1]
+        drawn_means[i] = gained[rng.integers(seeds, size=seeds)].mean(axis=0)[rng.integers(n, size=n)].mean()
     low, high = np.quantile(drawn_means, (0.025, 0.975))
     return Difference(
-        value=float(means[0].mean() - means[1].mean()),
+        value=float(gained.mean()),
         interval=(float(low), float(high)),
-        only_first=float((means[0] * (1 - means[1])).sum()),
-        only_second=float((means[1] * (1 - means[0])).sum()),
+        only_first=float((gained > 0).sum() / seeds),
+        only_second=float((gained < 0).sum() / seeds),
     )
 
 

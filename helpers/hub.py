@@ -49,7 +49,7 @@ class HubLayer(keras.layers.Layer):
         """``(batch, features)``, as the SavedModel says for one image."""
         image = tf.TensorSpec((1, *input_shape[1:]), tf.float32)
         try:
-            _, n_features = tf.function(self.module).get_concrete_function(image).output_shapes
+            _, n_features = tf.TensorShape(tf.function(self.module).get_concrete_function(image).output_shapes)
         except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(
                 f"The Hub model {self.handle} does not go from images of {image.shape[1:]} to feature vectors: "

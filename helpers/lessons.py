@@ -75,11 +75,11 @@ _HUB_MODELS = {
 _LESSONS = {
     "01": {
         "sample": dict(
-            dataset="groceries", backbone="efficientnet-lite0", image_size=128, unfrozen="some",
+            dataset="groceries", backbone="efficientnet-lite0", image_size=128, unfrozen="few",
             fine_tuning_epochs=5, fine_tuning_rate=5e-4, copies=2, seeds=(0, 1, 2),
         ),
         "full": dict(
-            dataset="food10", backbone="EfficientNetB0", image_size=224, unfrozen="some",
+            dataset="food10", backbone="EfficientNetB0", image_size=224, unfrozen="few",
             fine_tuning_epochs=5, fine_tuning_rate=1e-4, copies=2, seeds=(0, 1, 2),
         ),
     },
@@ -116,11 +116,11 @@ _LESSONS = {
     "05-beans": {
         "sample": dict(
             dataset="beans", backbone="efficientnet-lite0", image_size=128, epochs=40, learning_rate=1e-3,
-            fine_tuning_epochs=8, fine_tuning_rate=1e-4, unfrozen="few",
+            fine_tuning_epochs=8, fine_tuning_rate=1e-4, unfrozen="few", seeds=(0, 1),
         ),
         "full": dict(
             dataset="beans", backbone="ResNet50", image_size=224, epochs=40, learning_rate=1e-3,
-            fine_tuning_epochs=10, fine_tuning_rate=1e-5, unfrozen="few",
+            fine_tuning_epochs=10, fine_tuning_rate=1e-5, unfrozen="few", seeds=(0, 1),
         ),
     },
 }  # fmt: skip

@@ -215,7 +215,7 @@ def test_archive_that_cannot_be_unpacked_is_named_and_nothing_is_kept(offer, roo
 def test_archive_for_which_the_disk_has_no_room_is_not_unpacked(offer, root, monkeypatch):
     offer(zipped())
     monkeypatch.setattr(downloads.shutil, "disk_usage", lambda folder: types.SimpleNamespace(free=3))
-    with pytest.raises(ValueError, match="the disk has .*: make room"):
+    with pytest.raises(ValueError, match=r"the disk has .*: make room"):
         downloads.fetch("photos", root)
 
 

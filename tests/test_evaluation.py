@@ -253,6 +253,19 @@ def test_equal_models_do_not_differ():
     assert (found.value, found.interval, found.resolved) == (0, (0, 0), False)
 
 
+def test_seeds_are_compared_one_by_one():
+    rng = np.random.default_rng(0)
+    labels = np.zeros(200, int)
+    worse = rng.random((3, 200)) < np.array([[0.2], [0.5], [0.8]])
+    better = worse | (rng.random((3, 200)) < 0.1)
+    together = evaluation.paired_difference(labels, probabilities_of(better), probabilities_of(worse))
+    apart = evaluation.paired_difference(labels, probabilities_of(better), probabilities_of(worse[::-1]))
+    assert together.value == pytest.approx(apart.value)
+    assert together.resolved and not apart.resolved
+    with pytest.raises(ValueError, match="2 seeds and 3 seeds"):
+        evaluation.paired_difference(labels, probabilities_of(better[:2]), probabilities_of(worse))
+
+
 def test_seeds_that_disagree_widen_the_interval():
     labels, steady = np.zeros(400, int), np.arange(400) % 2 == 0
     rng = np.random.default_rng(0)

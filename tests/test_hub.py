@@ -1,9 +1,12 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_hub
 
-from helpers import hub
+from helpers import config, hub, lessons, models
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,7 @@ def handle(backbone, tmp_path_factory) -> str:
     return hub.export(backbone, "tiny", tmp_path_factory.mktemp("hub"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def layer(handle) -> hub.HubLayer:
     return hub.HubLayer(handle)
 
@@ -49,21 +52,16 @@ def test_hub_layer_gives_the_pooled_features_of_the_exported_backbone(backbone, 
     np.testing.assert_allclose(layer(images, training=training), pooled, rtol=1e-5)
 
 
-def test_hub_layer_is_frozen_and_counts_the_parameters_of_the_backbone(backbone, layer):
+def test_hub_layer_is_frozen_and_knows_its_parameters_and_its_shape(backbone, layer):
     assert layer.trainable_weights == []
     assert not layer.trainable
     assert layer.count_params() == backbone.count_params() > 0
-
-
-def test_hub_layer_computes_in_float32_whatever_the_policy(handle, images, set_precision):
-    expected = hub.HubLayer(handle)(images)
-    set_precision("mixed_float16")
-    np.testing.assert_array_equal(classifier(handle).layers[0](images), expected)
-
-
-def test_hub_layer_knows_the_shape_of_its_features(layer):
-    assert layer.compute_output_shape((None, 8, 8, 3)) == (None, 5)
     assert layer(keras.Input((8, 8, 3))).shape == (None, 5)
+
+
+def test_hub_layer_computes_in_float32_whatever_the_policy(handle, layer, images, set_precision):
+    set_precision("mixed_float16")
+    np.testing.assert_array_equal(classifier(handle).layers[0](images), layer(images))
 
 
 def test_training_a_head_leaves_the_features_as_they_are(handle, images):
@@ -76,31 +74,117 @@ def test_training_a_head_leaves_the_features_as_they_are(handle, images):
     assert len(model.trainable_weights) == 2
 
 
-def test_saved_model_with_a_hub_layer_predicts_the_same_in_a_process_that_imports_helpers_hub(
-    handle, images, tmp_path, run_python
-):
-    model = classifier(handle)
-    model.save(tmp_path / "model.keras")
-    np.save(tmp_path / "images.npy", images)
-    code = (
-        "import sys, keras, numpy as np; from helpers import hub; model = keras.models.load_model(sys.argv[1]); "
-        "np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))"
-    )
-    run_python(code, *(tmp_path / name for name in ("model.keras", "images.npy", "found.npy")))
-    # one float32 computation in two processes
-    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), model.predict(images, verbose=0), atol=1e-6)
-
-
 def test_layer_of_tensorflow_hub_cannot_be_added_to_a_keras_3_model(handle):
     layer = tensorflow_hub.KerasLayer(handle)
     with pytest.raises(ValueError, match=r"Only instances of `keras\.Layer` can be added"):
         keras.Sequential([keras.Input((8, 8, 3)), layer])
 
 
-def test_handle_of_no_model_is_named_with_what_to_do(tmp_path):
-    handle = str(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="could not be loaded") as error:
+# --- saved models
+
+
+def test_saved_model_predicts_the_same_in_a_process_that_names_its_handle_and_is_refused_before(
+    handle, images, tmp_path, run_python
+):
+    model = classifier(handle)
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        f"import sys; sys.path.insert(0, {str(config.ROOT)!r})\n"
+        "import keras, numpy as np; from helpers import hub\n"
+        "try:\n    keras.saving.load_model('model.keras')\n"
+        "except Exception as error:\n    print(error)\n"
+        "hub.load(sys.argv[1])\n"
+        "np.save('found.npy', keras.saving.load_model('model.keras').predict(np.load('images.npy'), verbose=0))"
+    )
+    said = run_python(code, handle, cwd=tmp_path)
+    assert f"hub.load({handle!r}) first" in said
+    # one float32 computation in two processes
+    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), model.predict(images, verbose=0), atol=1e-6)
+
+
+def test_model_from_elsewhere_cannot_choose_what_is_fetched(handle, tmp_path, site):
+    model = classifier(handle)
+    model.layers[0].handle = site.url("model.tar.gz")
+    model.save(tmp_path / "foreign.keras")
+    with pytest.raises(Exception, match="which nothing in this session has asked for"):
+        keras.saving.load_model(tmp_path / "foreign.keras")
+    assert site.hits == []
+
+
+# --- what is no feature vector
+
+
+@pytest.mark.parametrize("address", ["folder", "site"])
+def test_handle_of_no_model_is_named_with_what_to_do_and_is_not_trusted(tmp_path, site, address):
+    handle = str(tmp_path / "nowhere") if address == "folder" else site.url("nowhere")
+    with pytest.raises(ValueError, match=r"could not be loaded \(\w+\): .*COURSE_RUN=sample") as error:
         hub.HubLayer(handle)
     assert handle in str(error.value)
-    assert "COURSE_RUN=sample" in str(error.value)
     assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="which nothing in this session has asked for"):
+        hub.HubLayer.from_config({"handle": handle})
+
+
+def test_saved_model_that_cannot_be_called_is_refused(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path))
+    with pytest.raises(ValueError, match="cannot be called: choose a Hub model of the kind feature-vector"):
+        hub.load(str(tmp_path))
+
+
+FEATURE_MAPS = tf.TensorSpec((None, 8, 8, 3), tf.float32), lambda x: x
+DICTIONARY = tf.TensorSpec((None, 8, 8, 3), tf.float32), lambda x: {"a": x[:, 0, 0], "b": x[:, 1, 1]}
+PAIR = tf.TensorSpec((None, 8, 8, 3), tf.float32), lambda x: [x[:, 0, 0], x[:, 1, 1]]
+OF_TEXT = tf.TensorSpec((None,), tf.string), lambda x: tf.zeros((tf.size(x), 5))
+OTHER_SIZE = tf.TensorSpec((None, 9, 9, 3), tf.float32), lambda x: x[:, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [FEATURE_MAPS, DICTIONARY, PAIR, OF_TEXT, OTHER_SIZE],
+    ids=["maps", "dictionary", "pair", "text", "other size"],
+)
+def test_saved_model_of_another_kind_is_refused_when_it_is_added(tmp_path, kind):
+    signature, function = kind
+    module = tf.train.Checkpoint()
+    module.__call__ = tf.function(function, input_signature=[signature])
+    tf.saved_model.save(module, str(tmp_path))
+    with pytest.raises(ValueError, match=r"does not go from images of \(8, 8, 3\) to feature vectors: choose a model"):
+        keras.Sequential([keras.Input((8, 8, 3)), hub.HubLayer(str(tmp_path))])
+
+
+# --- the handles that lesson 02 compares
+
+
+@pytest.fixture
+def build(monkeypatch, tmp_path):
+    monkeypatch.setattr(config, "BUILD", tmp_path / "build")
+    return tmp_path / "build"
+
+
+def test_sample_run_exports_the_embedded_network(build, rng):
+    settings = dataclasses.replace(lessons.settings("02", "sample"), image_size=32)
+    ((name, handle),) = hub.handles(settings).items()
+    assert (name, handle) == ("efficientnet-lite0", str(build / "hub" / "efficientnet-lite0"))
+    pixels = rng.integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    expected = np.asarray(models.backbone("efficientnet-lite0", 32)(pixels)).mean(axis=(1, 2))
+    found = hub.HubLayer(handle)(pixels / 255)
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())  # float32 through 100 layers
+
+
+def test_full_run_has_addresses_that_saved_models_may_name(build):
+    settings = lessons.settings("02", "full")
+    found = hub.handles(settings)
+    assert found == settings.hub_models
+    assert found is not settings.hub_models
+    assert not build.exists()
+    assert set(found.values()) <= hub._named
+
+
+def test_full_run_exports_what_course_weights_holds(backbone, build, monkeypatch, tmp_path):
+    (tmp_path / "ResNet50V2_notop.weights.h5").write_text("read by models.backbone alone, which has its own tests")
+    monkeypatch.setenv("COURSE_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr(models, "backbone", lambda *asked: backbone if asked == ("ResNet50V2", 224) else None)
+    found = hub.handles(lessons.settings("02", "full"))
+    assert found == {"ResNet-50 V2": str(build / "hub" / "ResNet-50 V2")}
+    assert hub.HubLayer(found["ResNet-50 V2"]).count_params() == backbone.count_params()

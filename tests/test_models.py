@@ -1,13 +1,17 @@
+import functools
 import importlib
-import urllib.error
+import re
+import urllib.request
 
 import keras
 import numpy as np
 import pytest
 
-from helpers import config, efficientnet_lite, models
+from helpers import config, efficientnet_lite, lessons, models, torch_weights
 
 SIZE = 64
+AMOUNTS = ("few", "some", "many")
+WHITE, BLACK, COLOURED = (255, 255, 255), (0, 0, 0), (200, 100, 30)
 APPLICATIONS = {
     "MobileNetV2": "mobilenet_v2",
     "VGG16": "vgg16",
@@ -15,154 +19,147 @@ APPLICATIONS = {
     "ResNet50V2": "resnet_v2",
     "EfficientNetB0": "efficientnet",
 }
-WHITE, BLACK, COLOURED = (255, 255, 255), (0, 0, 0), (200, 100, 30)
 
 
-@pytest.fixture(scope="module")
-def backbones() -> dict[str, keras.Model]:
-    return {name: models.backbone(name, SIZE, weights=None) for name in config.BACKBONES}
+@functools.cache
+def untrained(name: str, preprocessing: str = "own") -> keras.Model:
+    return models.backbone(name, SIZE, weights=None, preprocessing=preprocessing)
 
 
-def preprocessed(model: keras.Model, colour: tuple) -> np.ndarray:
+def fed(model: keras.Model, colour: tuple) -> np.ndarray:
     """What the first layer of the network itself is fed for one colour."""
-    first = next(
-        layer
-        for layer in model.layers[1:]
-        if layer.name != "preprocessing" and not isinstance(layer, keras.layers.InputLayer)
-    )
+    before = ("image", "preprocessing", "divided_by_255")
+    first = next(layer for layer in model.layers if layer.name not in before)
     pixels = np.broadcast_to(np.array(colour, np.float32), (1, SIZE, SIZE, 3))
     return np.asarray(keras.Model(model.input, first.input)(pixels))[0, 0, 0]
 
 
-def test_every_backbone_of_the_configuration_can_be_built(backbones):
-    assert tuple(backbones) == config.BACKBONES
+# --- backbones
 
 
-@pytest.mark.parametrize("name", APPLICATIONS)
 @pytest.mark.parametrize("colour", [WHITE, BLACK, COLOURED])
-def test_preprocessing_is_that_of_keras_applications(backbones, name, colour):
-    module = importlib.import_module(f"keras.applications.{APPLICATIONS[name]}")
-    expected = module.preprocess_input(np.array(colour, np.float32).reshape(1, 1, 1, 3))[0, 0, 0]
-    # float32: x / 127.5 - 1 and x * (1 / 127.5) - 1 may differ in the last place
-    np.testing.assert_allclose(preprocessed(backbones[name], colour), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("VGG16", (151.061, 138.221, 131.32)),  # blue, green, red, less their means
-        ("ResNet50", (151.061, 138.221, 131.32)),
-        ("MobileNetV2", (1, 1, 1)),
-        ("ResNet50V2", (1, 1, 1)),
-        ("EfficientNetB0", (255, 255, 255)),  # it rescales inside
-        ("efficientnet-lite0", (1, 1, 1)),
-    ],
-)
-def test_white_reaches_the_network_as_it_expects(backbones, name, expected):
-    np.testing.assert_allclose(preprocessed(backbones[name], WHITE), expected, atol=1e-4)  # float32 near 150
-
-
-def test_efficientnet_lite0_is_centred_at_127(backbones):
-    expected = (np.array(COLOURED) - 127) / 128
-    np.testing.assert_allclose(preprocessed(backbones["efficientnet-lite0"], COLOURED), expected, atol=1e-6)
-
-
-@pytest.fixture(scope="module")
-def misfed_backbones() -> dict[str, keras.Model]:
-    return {name: models.backbone(name, SIZE, weights=None, own_preprocessing=False) for name in config.BACKBONES}
-
-
-@pytest.mark.parametrize("name", APPLICATIONS)
-@pytest.mark.parametrize("colour", [WHITE, COLOURED])
-def test_without_its_own_preprocessing_a_255th_reaches_the_network(misfed_backbones, name, colour):
-    expected = np.array(colour, np.float32) / 255
-    np.testing.assert_allclose(preprocessed(misfed_backbones[name], colour), expected, atol=1e-6)  # float32
-
-
-@pytest.mark.parametrize("name", ["efficientnet-lite0", "EfficientNetB0"])
-def test_network_that_rescales_inside_does_so_after_the_division_by_255(backbones, misfed_backbones, rng, name):
-    images = rng.uniform(0, 255, (2, SIZE, SIZE, 3)).astype(np.float32)
-    right, misfed = backbones[name], misfed_backbones[name]
-    before = right.get_weights()
-    right.set_weights(misfed.get_weights())
-    found, expected, unmistaken = map(np.asarray, (misfed(images), right(images / 255), right(images)))
-    right.set_weights(before)
-    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())  # float32 through 150 layers
-    assert np.abs(found - unmistaken).max() > 0.1 * np.abs(expected).max()
-
-
 @pytest.mark.parametrize("name", config.BACKBONES)
-def test_wrong_preprocessing_changes_neither_shapes_nor_name(backbones, misfed_backbones, name):
-    right, misfed = backbones[name], misfed_backbones[name]
-    assert misfed.name == name
-    assert misfed.input_shape == right.input_shape
-    assert misfed.output_shape == right.output_shape
-    assert misfed.count_params() == right.count_params()
+def test_network_is_fed_as_when_it_was_trained(name, colour):
+    pixels = np.array(colour, np.float32)
+    if name == "efficientnet-lite0":
+        expected = (pixels - 127) / 128
+    else:
+        module = importlib.import_module(f"keras.applications.{APPLICATIONS[name]}")
+        expected = module.preprocess_input(pixels.reshape(1, 1, 1, 3).copy())[0, 0, 0]
+    np.testing.assert_allclose(fed(untrained(name), colour), expected, atol=1e-5)  # float32, in another order
+
+
+@pytest.mark.parametrize("name", ["VGG16", "MobileNetV2", "EfficientNetB0", "efficientnet-lite0"])
+def test_usual_mistake_divides_by_255_what_the_published_network_is_fed(name):
+    right, misfed = untrained(name), untrained(name, "divide_by_255")
+    expected = np.array(COLOURED) / 255
+    if name == "efficientnet-lite0":  # it rescales inside, as EfficientNetB0 does in layers after the first
+        expected = (expected - 127) / 128
+    np.testing.assert_allclose(fed(misfed, COLOURED), expected, atol=1e-6)  # float32
+    assert (misfed.name, misfed.output_shape, misfed.count_params()) == (name, right.output_shape, right.count_params())
+    models.unfreeze_above(misfed, lessons.FREEZE_POINTS[name]["some"])  # its layers have their names
 
 
 @pytest.mark.parametrize(
     ("name", "channels"), list(zip(config.BACKBONES, (1280, 1280, 512, 2048, 2048, 1280), strict=True))
 )
-def test_backbone_goes_from_images_to_feature_maps(backbones, name, channels):
-    model = backbones[name]
+def test_backbone_goes_from_images_to_feature_maps(name, channels):
+    model = untrained(name)
+    assert model.name == name
     assert model.input_shape == (None, SIZE, SIZE, 3)
     assert model.output_shape == (None, 2, 2, channels)  # each halves the image five times
-    assert model.name == name
 
 
-@pytest.mark.parametrize("name", config.BACKBONES)
-def test_last_frozen_layer_is_in_the_backbone_with_weights_on_both_sides(backbones, name):
-    names = [layer.name for layer in backbones[name].layers]
-    position = names.index(models.FREEZE_POINTS[name]["few"])
-    before, after = (
-        sum(layer.count_params() for layer in part)
-        for part in (backbones[name].layers[: position + 1], backbones[name].layers[position + 1 :])
-    )
-    assert before > 0
-    # what is fine-tuned is the top: fewer layers than stay frozen, but weights to tune
-    assert 0 < len(names) - position - 1 < position
-    assert after > 0.1 * (before + after)
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="backbone 'AlexNet': choose from efficientnet-lite0, MobileNetV2"):
+        models.backbone("AlexNet", SIZE)
+    with pytest.raises(ValueError, match="no weights 'noisy': choose 'imagenet'"):
+        models.backbone("VGG16", SIZE, weights="noisy")
+    with pytest.raises(ValueError, match="no preprocessing 'none': choose 'own' or 'divide_by_255'"):
+        models.backbone("VGG16", SIZE, preprocessing="none")
 
 
-AMOUNTS = ("few", "some", "many")
+def test_imagenet_weights_are_the_default():
+    stem = models.backbone("efficientnet-lite0", SIZE).get_layer("stem_conv").get_weights()[0]
+    published = torch_weights.read(efficientnet_lite._weights_file(), efficientnet_lite.WEIGHTS_SHA256)
+    np.testing.assert_array_equal(stem[2, 0, 1], published["_conv_stem.weight"][:, 1, 2, 0])
+    assert not np.allclose(stem, untrained("efficientnet-lite0").get_layer("stem_conv").get_weights()[0])
 
 
-def test_every_backbone_has_three_freeze_points():
-    assert {name: tuple(points) for name, points in models.FREEZE_POINTS.items()} == dict.fromkeys(
-        config.BACKBONES, AMOUNTS
-    )
+@pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetB0"])
+def test_weights_that_cannot_be_downloaded_give_one_sentence_with_the_way_out(monkeypatch, tmp_path, name):
+    for variable in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.setattr(urllib.request, "_opener", None)  # which remembers proxies
+    monkeypatch.setattr(importlib.import_module("keras.src.utils.file_utils").config, "keras_home", lambda: tmp_path)
+    with pytest.raises(ValueError, match=f"ImageNet weights of {name} could not be downloaded") as error:
+        models.backbone(name, 96)
+    assert "COURSE_BACKBONE=efficientnet-lite0" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", config.BACKBONES)
-@pytest.mark.parametrize("amount", AMOUNTS)
-def test_network_can_be_cut_at_a_freeze_point(backbones, name, amount):
-    network = backbones[name]
-    cut = network.get_layer(models.FREEZE_POINTS[name][amount])
-    top = keras.Model(cut.output, network.output)  # Keras refuses where a branch goes past the layer
-    bottom = keras.Model(network.input, cut.output)
-    assert len(bottom.layers) + len(top.layers) - 1 == len(network.layers)  # the top has an input layer of its own
-    assert bottom.count_params() + top.count_params() == network.count_params()
+def test_other_errors_of_keras_pass_unchanged():
+    with pytest.raises(ValueError, match="zero|negative|smaller") as error:
+        models.backbone("VGG16", 16)
+    assert "downloaded" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", config.BACKBONES)
-def test_more_is_trained_from_few_to_many_and_never_all(backbones, name):
-    network, trained = backbones[name], []
-    for amount in AMOUNTS:
-        models.unfreeze_above(network, models.FREEZE_POINTS[name][amount])
-        trained.append(models.count_parameters(network).trainable)
-    assert 0 < trained[0] < trained[1] < trained[2] < network.count_params()
+def saved_by_keras(folder, monkeypatch) -> keras.Model:
+    """Keras's network with the weights it saves, variances as in its own file of EfficientNet; COURSE_WEIGHTS."""
+    monkeypatch.setenv("COURSE_WEIGHTS", str(folder))
+    network = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3))
+    norm = next(layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
+    norm.set_weights([np.array(v, np.float32) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225], 0)])
+    network.save_weights(folder / "EfficientNetB0_notop.weights.h5")
+    return network
 
 
-@pytest.mark.parametrize(
-    ("name", "first"),
-    [("VGG16", "block5_conv1"), ("MobileNetV2", "block_15_expand"), ("ResNet50", "conv5_block1_1_conv")],
-)
-def test_some_is_the_customary_amount(backbones, name, first):
-    names = [layer.name for layer in backbones[name].layers]
-    position = names.index(models.FREEZE_POINTS[name]["some"])
-    assert names[position + 1] == first
-    if name == "MobileNetV2":
-        assert len(names) - position - 1 == 20
+@pytest.mark.parametrize("preprocessing", ["own", "divide_by_255"])
+def test_weights_are_taken_from_course_weights_with_variances_where_deviations_were(
+    monkeypatch, tmp_path, preprocessing
+):
+    saved = saved_by_keras(tmp_path, monkeypatch)
+    assert models.weights_file("VGG16") is None
+    network = models.backbone("EfficientNetB0", SIZE, preprocessing=preprocessing)
+    for layer in saved.layers[3:]:
+        for found, expected in zip(network.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    to_stem = keras.Model(network.input, network.get_layer("stem_conv_pad").input)
+    standard = (np.array(COLOURED) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    pixels = np.broadcast_to(np.array(COLOURED, np.float32), (1, SIZE, SIZE, 3))
+    if preprocessing == "own":
+        np.testing.assert_allclose(to_stem(pixels)[0, 0, 0], standard, atol=1e-5)  # float32
+    else:
+        np.testing.assert_allclose(to_stem(255 * pixels)[0, 0, 0], standard, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["EfficientNetB0", "MobileNetV2"])
+def test_file_without_the_networks_weights_is_refused_by_name(monkeypatch, tmp_path, name):
+    saved_by_keras(tmp_path, monkeypatch)
+    file = tmp_path / "EfficientNetB0_notop.weights.h5"
+    if name == "EfficientNetB0":
+        file.write_bytes(file.read_bytes()[:10_000])
+    else:
+        file.rename(tmp_path / "MobileNetV2_notop.weights.h5")
+    with pytest.raises(ValueError, match=rf"{name}_notop\.weights\.h5 does not hold the weights of this network"):
+        models.backbone(name, SIZE)
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "VGG16"])  # VGG16 swaps the colours: an operation, no layer
+def test_saved_model_with_a_backbone_needs_nothing_of_the_course_and_predicts_the_same(rng, tmp_path, name):
+    model = keras.Sequential([untrained(name), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+    images = rng.uniform(0, 255, (2, SIZE, SIZE, 3)).astype(np.float32)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    expected = model.predict(images, verbose=0)
+    scale = max(1, np.abs(expected).max())  # untrained networks may answer with large numbers
+    np.testing.assert_allclose(loaded.predict(images, verbose=0), expected, atol=1e-6 * scale)
+    modules = set(re.findall(r'"module": "(\w+)', model.to_json()))
+    assert modules == {"keras"}
+    assert '"registered_name": "' not in model.to_json().replace('"registered_name": "Functional"', "")
+
+
+# --- what is trained
 
 
 def trained_layers(network: keras.Model) -> list[str]:
@@ -170,115 +167,63 @@ def trained_layers(network: keras.Model) -> list[str]:
     return [layer.name for layer in network.layers if any(id(weights) in trained for weights in layer.weights)]
 
 
-def test_vgg16_above_block_4_trains_the_three_convolutions_of_block_5(backbones):
-    network = backbones["VGG16"]
-    network.trainable = False  # as it is while its head is trained
-    models.unfreeze_above(network, "block4_pool")
-    assert trained_layers(network) == ["block5_conv1", "block5_conv2", "block5_conv3"]
-    assert len(network.trainable_weights) == 6
-
-
 @pytest.mark.parametrize("name", config.BACKBONES)
-def test_no_batch_norm_and_nothing_up_to_the_freeze_point_is_trainable(backbones, name):
-    network = backbones[name]
+def test_all_above_a_freeze_point_but_batch_norm_is_trained_and_nothing_below(name):
+    network, trained = untrained(name), []
+    norms = [layer.name for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert bool(norms) == (name != "VGG16")
     for amount in AMOUNTS:
-        last_frozen = models.FREEZE_POINTS[name][amount]
+        point = lessons.FREEZE_POINTS[name][amount]
         network.trainable = amount == "some"  # whatever was trainable before
-        models.unfreeze_above(network, last_frozen)
-        norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
-        assert bool(norms) == (name != "VGG16")
-        assert not any(layer.trainable for layer in norms)
-        frozen = {layer.name for layer in keras.Model(network.input, network.get_layer(last_frozen).output).layers}
-        assert not any(network.get_layer(layer_name).trainable for layer_name in frozen)
-        above = [layer for layer in network.layers if layer.name not in frozen and layer not in norms]
-        assert trained_layers(network) == [layer.name for layer in above if layer.weights]
+        models.unfreeze_above(network, point)
+        below = keras.Model(network.input, network.get_layer(point).output)
+        above = keras.Model(network.get_layer(point).output, network.output)  # refused if a branch goes past the layer
+        weighted = [layer.name for layer in above.layers if layer.weights]
+        assert trained_layers(network) == [layer for layer in weighted if layer not in norms]
+        assert not any(layer.trainable for layer in below.layers)
+        assert not any(network.get_layer(norm).trainable for norm in norms)
+        assert below.count_params() + above.count_params() == network.count_params()
+        trained.append(models.count_parameters(network).trainable)
+    assert 0 < trained[0] < trained[1] < trained[2] < network.count_params()
 
 
-def test_unfreezing_again_is_as_on_a_fresh_network(backbones):
-    network, fresh = backbones["MobileNetV2"], models.backbone("MobileNetV2", SIZE, weights=None)
-    for last_frozen in ("block_9_add", "block_15_add", "block_14_add"):
-        models.unfreeze_above(network, last_frozen)
-    models.unfreeze_above(fresh, "block_14_add")
-    assert [layer.trainable for layer in network.layers] == [layer.trainable for layer in fresh.layers]
-    assert trained_layers(network) == trained_layers(fresh)
+@pytest.mark.parametrize(
+    ("name", "first", "n_layers"),
+    [("VGG16", "block5_conv1", 4), ("MobileNetV2", "block_15_expand", 20), ("ResNet50", "conv5_block1_1_conv", 32)],
+)
+def test_some_is_the_customary_amount(name, first, n_layers):
+    names = [layer.name for layer in untrained(name).layers]
+    above = names[names.index(lessons.FREEZE_POINTS[name]["some"]) + 1 :]
+    assert (above[0], len(above)) == (first, n_layers)
 
 
-def test_freeze_point_that_is_no_layer_is_refused_with_the_last_ones(backbones):
-    network = backbones["VGG16"]
+def test_freeze_point_that_is_no_layer_is_refused_with_the_last_ones():
+    network = untrained("VGG16")
     before = [layer.trainable for layer in network.layers]
-    with pytest.raises(
-        ValueError, match=r"VGG16 has no layer 'block6_pool': its last ones are block4_pool, .*block5_pool"
-    ):
+    with pytest.raises(ValueError, match=r"VGG16 has no layer 'block6_pool': its last ones are .*block5_pool"):
         models.unfreeze_above(network, "block6_pool")
     assert [layer.trainable for layer in network.layers] == before
 
 
-def classifier_of(network: keras.Model, **call) -> keras.Model:
-    """A model of two classes on top of a network, for inputs of its size."""
-    inputs = keras.Input(network.input_shape[1:])
-    features = keras.layers.GlobalAveragePooling2D()(network(inputs, **call))
-    return keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(features))
-
-
-@pytest.mark.parametrize("name", ["efficientnet-lite0", "ResNet50V2"])
-def test_fine_tuning_changes_the_weights_above_and_no_statistics_scales_or_frozen_weights(backbones, rng, name):
-    network = backbones[name]
-    models.unfreeze_above(network, models.FREEZE_POINTS[name]["some"])
-    model = classifier_of(network)
-    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy", run_eagerly=True)
-    before = {weights.path: np.array(weights) for weights in network.weights}
-    model.fit(rng.uniform(0, 255, (4, SIZE, SIZE, 3)), np.array([0, 1, 1, 0]), batch_size=2, verbose=0)
-    trained = {weights.path for weights in network.trainable_weights}
-    changed = {weights.path for weights in network.weights if not np.array_equal(weights, before[weights.path])}
-    assert len(before) == len(network.weights) > len(trained) > 0
-    assert changed == trained
-    assert not any(part in path for path in changed for part in ("gamma", "beta", "moving_mean", "moving_variance"))
-
-
-def tiny_network() -> keras.Model:
+def test_fine_tuning_changes_the_weights_above_and_no_statistics_scales_or_frozen_weights(rng):
     inputs = keras.Input((8, 8, 3))
-    outputs = keras.layers.BatchNormalization(name="norm")(keras.layers.Conv2D(4, 3)(inputs))
-    return keras.Model(inputs, keras.layers.ReLU()(outputs))
-
-
-@pytest.mark.parametrize("call", [{}, {"training": False}])
-@pytest.mark.parametrize(
-    ("trained", "moved"),
-    [("all", True), ("none", False), ("all but batch norm", False)],
-    ids=["all", "none", "no norm"],
-)
-def test_only_freezing_keeps_batch_norm_from_moving_its_statistics_in_fit(rng, call, trained, moved):
-    # fit calls every layer with training=True, whatever the network was called with: why unfreeze_above freezes them
-    network = tiny_network()
-    network.trainable = trained != "none"
-    if trained == "all but batch norm":
-        network.get_layer("norm").trainable = False
-    model = classifier_of(network, **call)
-    model.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
+    x = keras.layers.ReLU(name="last_frozen")(keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(inputs)))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, name="above")(x))
+    network = keras.Model(inputs, x)
+    models.unfreeze_above(network, "last_frozen")
+    model = keras.Sequential([network, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2, "softmax")])
+    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
     before = [weights.copy() for weights in network.get_weights()]
-    model.fit(rng.normal(5, 3, (8, 8, 8, 3)), np.zeros(8), verbose=0)
-    changed = [not np.array_equal(*pair) for pair in zip(network.get_weights(), before, strict=True)]
-    statistics = [weights.name.startswith("moving_") for weights in network.weights]
-    assert sum(statistics) == 2
-    assert changed == [moved and is_statistic for is_statistic in statistics]
-
-
-def test_block_table_counts_layers_parameters_and_what_is_trained_in_each_block(backbones):
-    network = backbones["VGG16"]
-    models.unfreeze_above(network, "block5_conv2")
-    table = models.trainable_by_block(network)
-    assert list(table.columns) == ["layers", "parameters", "trainable"]
-    blocks = [f"block{i}" for i in range(1, 6)]
-    assert list(table.index) == ["image", "preprocessing", *blocks]
-    assert table.loc[blocks, "layers"].tolist() == [3, 3, 4, 4, 4]  # convolutions and the pooling after them
-    convolution = 3 * 3 * 512 * 512 + 512
-    assert table.loc["block5"].tolist() == [4, 3 * convolution, convolution]
-    assert table.loc["block1"].tolist() == [3, (3 * 3 * 3 + 1) * 64 + (3 * 3 * 64 + 1) * 64, 0]
+    model.fit(rng.normal(5, 3, (8, 8, 8, 3)), np.arange(8) % 2, verbose=0)
+    after = zip(network.weights, network.get_weights(), before, strict=True)
+    changed = [weights.path for weights, new, old in after if not np.array_equal(new, old)]
+    assert changed == ["above/kernel", "above/bias"]
 
 
 @pytest.mark.parametrize(
     ("name", "blocks"),
     [
+        ("VGG16", ["block1", "block2", "block3", "block4", "block5"]),
         ("efficientnet-lite0", ["stem", "block1a", "block2a", "block2b", "block7a", "top"]),
         ("EfficientNetB0", ["stem", "block1a", "block2a", "block2b", "block7a", "top"]),
         ("MobileNetV2", ["block_1", "block_2", "block_16", "Conv_1"]),
@@ -286,9 +231,9 @@ def test_block_table_counts_layers_parameters_and_what_is_trained_in_each_block(
         ("ResNet50V2", ["conv2_block1", "conv2_block2", "conv5_block3"]),
     ],
 )
-def test_block_table_has_the_networks_blocks_in_order_and_the_networks_sums(backbones, name, blocks):
-    network = backbones[name]
-    models.unfreeze_above(network, models.FREEZE_POINTS[name]["some"])
+def test_block_table_has_the_networks_blocks_in_order_and_the_networks_sums(name, blocks):
+    network = untrained(name)
+    models.unfreeze_above(network, lessons.FREEZE_POINTS[name]["some"])
     table = models.trainable_by_block(network)
     assert [block for block in table.index if block in blocks] == blocks
     for block in blocks:
@@ -300,46 +245,12 @@ def test_block_table_has_the_networks_blocks_in_order_and_the_networks_sums(back
     assert table.loc[blocks[0], "trainable"] == 0
 
 
-def test_unknown_backbone_lists_the_backbones():
-    with pytest.raises(ValueError, match="backbone 'AlexNet'") as error:
-        models.backbone("AlexNet", SIZE)
-    assert all(name in str(error.value) for name in config.BACKBONES)
-
-
-@pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetB0"])
-def test_weights_that_cannot_be_downloaded_give_one_sentence_with_the_way_out(monkeypatch, tmp_path, name):
-    file_utils = importlib.import_module("keras.src.utils.file_utils")  # get_file looks both names up there
-    asked = []
-
-    def unreachable(url, *_):
-        asked.append(url)
-        raise urllib.error.URLError("Network is unreachable")
-
-    monkeypatch.setattr(file_utils, "urlretrieve", unreachable)
-    monkeypatch.setattr(file_utils.config, "keras_home", lambda: str(tmp_path))
-    with pytest.raises(ValueError, match=f"ImageNet weights of {name} could not be downloaded") as error:
-        models.backbone(name, 96)
-    assert len(asked) == 1
-    assert "COURSE_BACKBONE=efficientnet-lite0" in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_other_errors_of_keras_pass_unchanged(monkeypatch):
-    def too_small(**_):
-        raise ValueError("zero or negative dimension")
-
-    monkeypatch.setattr(keras.applications, "VGG16", too_small)
-    with pytest.raises(ValueError, match="zero or negative dimension"):
-        models.backbone("VGG16", 96)
-
-
-def test_imagenet_weights_are_the_default(monkeypatch, tmp_path):
-    asked = []
-    monkeypatch.setattr(efficientnet_lite, "_load_imagenet_weights", asked.append)
-    models.backbone("efficientnet-lite0", SIZE)
-    assert len(asked) == 1
-    models.backbone("efficientnet-lite0", SIZE, weights=None)
-    assert len(asked) == 1
+def test_block_table_counts_what_is_trained_in_part_of_a_block():
+    network = untrained("VGG16")
+    models.unfreeze_above(network, "block5_conv2")
+    convolution = 3 * 3 * 512 * 512 + 512
+    row = models.trainable_by_block(network).loc["block5"]
+    assert row.to_dict() == dict(layers=4, parameters=3 * convolution, trainable=convolution)
 
 
 def test_parameters_are_counted_as_trainable_and_frozen():
@@ -349,63 +260,22 @@ def test_parameters_are_counted_as_trainable_and_frozen():
     assert models.count_parameters(model) == models.ParameterCount(trainable=24, frozen=8)
     model.get_layer("hidden").trainable = False
     assert models.count_parameters(model) == models.ParameterCount(trainable=8, frozen=24)
-    model.trainable = False
-    assert models.count_parameters(model) == models.ParameterCount(trainable=0, frozen=32)
-
-
-def test_parameter_count_is_shown_with_thousands():
     assert str(models.ParameterCount(12345, 6789000)) == "12,345 trainable, 6,789,000 frozen"
 
 
-@pytest.mark.parametrize(("name", "layers"), [("VGG16", 16), ("ResNet50", 50)])
-def test_depth_is_the_number_in_the_networks_name(name, layers):
-    # 32 pixels, the smallest that VGG16 takes, keep its dense layers small
-    assert models.depth(getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=2)) == layers
-
-
-def test_depth_counts_the_longest_way_through_branches():
-    inputs = keras.Input((8, 8, 3))
-    long = keras.layers.Conv2D(3, 1)(keras.layers.DepthwiseConv2D(1)(inputs))
-    joined = keras.layers.Add()([keras.layers.Conv2D(3, 1)(inputs), long, inputs])
-    outputs = keras.layers.Dense(2)(keras.layers.ReLU()(joined))
-    assert models.depth(keras.Model(inputs, outputs)) == 3
+# --- training without transfer, and again
 
 
 @pytest.mark.parametrize("image_size", [32, 160])
-def test_small_cnn_gives_probabilities_at_any_image_size(rng, image_size):
+def test_small_cnn_gives_probabilities_at_any_image_size_and_is_trained_as_a_whole(rng, image_size):
     model = models.small_cnn(image_size, n_classes=7)
-    images = rng.uniform(0, 255, (2, image_size, image_size, 3)).astype(np.float32)
-    probabilities = np.asarray(model(images))
+    probabilities = np.asarray(model(rng.uniform(0, 255, (2, image_size, image_size, 3)).astype(np.float32)))
     assert probabilities.shape == (2, 7)
     assert probabilities.min() > 0
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)  # float32
     # the same size inside, so the number of parameters does not grow with the image
-    assert model.count_params() == 16 * 28 + 32 * 145 + 64 * 289 + 7 * (6 * 6 * 64 + 1)
-
-
-def test_small_cnn_is_trainable_as_a_whole():
-    assert models.count_parameters(models.small_cnn(32, 2)).frozen == 0
-
-
-def test_saved_models_with_a_backbone_need_nothing_of_the_course_to_be_loaded(backbones, rng, tmp_path, run_python):
-    images = rng.uniform(0, 255, (2, SIZE, SIZE, 3)).astype(np.float32)
-    np.save(tmp_path / "images.npy", images)
-    expected = {}
-    for name in ("efficientnet-lite0", "VGG16"):  # VGG16 swaps the colours, which is an operation and no layer
-        head = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)]
-        model = keras.Sequential([backbones[name], *head])
-        model.save(tmp_path / f"{name}.keras")
-        expected[name] = model.predict(images, verbose=0)
-    code = (
-        "import sys, keras, numpy as np; images = np.load('images.npy')\n"
-        "for name in sys.argv[1:]:\n"
-        "    np.save(name, keras.models.load_model(f'{name}.keras').predict(images, verbose=0))\n"
-        "print([m for m in sys.modules if m.startswith('helpers')])"
-    )
-    assert run_python(code, *expected, cwd=tmp_path) == "[]"
-    for name, predictions in expected.items():
-        scale = max(1, np.abs(predictions).max())  # untrained networks may answer with large numbers
-        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), predictions, atol=1e-6 * scale)
+    n_parameters = 16 * 28 + 32 * 145 + 64 * 289 + 7 * (6 * 6 * 64 + 1)
+    assert models.count_parameters(model) == models.ParameterCount(n_parameters, 0)
 
 
 def test_training_from_the_starting_point_can_be_repeated(rng):
@@ -418,149 +288,13 @@ def test_training_from_the_starting_point_can_be_repeated(rng):
     go_back = models.starting_point(model)
     trained = []
     for _ in range(2):
+        model.optimizer.learning_rate = 0.05  # of this training only
         model.fit(inputs, targets, epochs=2, shuffle=False, verbose=0)
         trained.append(model.get_weights())
         assert not np.allclose(trained[-1][-2], before[-2])
         go_back()
+        assert float(model.optimizer.learning_rate) == pytest.approx(0.1)
         for found, expected in zip(model.get_weights(), before, strict=True):
             np.testing.assert_array_equal(found, expected)
     for first, second in zip(*trained, strict=True):
         np.testing.assert_allclose(first, second, atol=1e-6)  # the same float32 steps, dropout's masks included
-
-
-LOSSES = {
-    "binary": ("binary_crossentropy", keras.losses.BinaryCrossentropy),
-    "categorical": ("categorical_crossentropy", keras.losses.CategoricalCrossentropy),
-    "sparse": ("sparse_categorical_crossentropy", keras.losses.SparseCategoricalCrossentropy),
-}
-FITTING = {
-    ("sigmoid", "binary", False),
-    ("softmax", "categorical", False),
-    ("softmax", "sparse", False),
-    ("linear", "binary", True),
-    ("linear", "categorical", True),
-    ("linear", "sparse", True),
-}
-
-
-def compiled(activation: str, units: int, loss) -> keras.Model:
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(units, activation=activation)])
-    model.compile(loss=loss)
-    return model
-
-
-@pytest.mark.parametrize("activation", ["sigmoid", "softmax", "linear"])
-@pytest.mark.parametrize("kind", LOSSES)
-@pytest.mark.parametrize("from_logits", [False, True])
-def test_loss_fits_the_activation_it_is_meant_for(activation, kind, from_logits):
-    units = 1 if kind == "binary" else 3
-    model = compiled(activation, units, LOSSES[kind][1](from_logits=from_logits))
-    assert models.loss_fits_output(model) is ((activation, kind, from_logits) in FITTING)
-
-
-@pytest.mark.parametrize("activation", ["sigmoid", "softmax", None])
-@pytest.mark.parametrize("kind", LOSSES)
-def test_named_loss_expects_probabilities(activation, kind):
-    model = compiled(activation, 1 if kind == "binary" else 3, LOSSES[kind][0])
-    assert models.loss_fits_output(model) is ((activation, kind, False) in FITTING)
-
-
-@pytest.mark.parametrize("activation", ["sigmoid", "softmax", "linear"])
-@pytest.mark.parametrize("kind", ["categorical", "sparse"])
-@pytest.mark.parametrize("from_logits", [False, True])
-def test_loss_of_several_classes_never_fits_a_single_output(activation, kind, from_logits):
-    name, loss = LOSSES[kind]
-    assert models.loss_fits_output(compiled(activation, 1, loss(from_logits=from_logits))) is False
-    assert models.loss_fits_output(compiled(activation, 1, name)) is False
-
-
-def test_softmax_of_a_single_output_fits_no_loss():
-    assert models.loss_fits_output(compiled("softmax", 1, "binary_crossentropy")) is False
-
-
-def test_activation_may_be_a_layer_of_its_own():
-    layers = [keras.Input((4,)), keras.layers.Dense(3), keras.layers.Activation("softmax")]
-    model = keras.Sequential(layers)
-    model.compile(loss="sparse_categorical_crossentropy")
-    assert models.loss_fits_output(model) is True
-    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    assert models.loss_fits_output(model) is False
-
-
-@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
-def test_last_layer_of_a_head_that_is_a_model_counts(activation):
-    head = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation=activation)])
-    model = keras.Sequential([keras.Input((4,)), keras.Sequential([keras.Input((4,)), head])])
-    model.compile(loss="sparse_categorical_crossentropy")
-    assert models.loss_fits_output(model) is (activation == "softmax")
-
-
-def test_new_process_predicts_the_same_with_augmentation_and_any_preprocessing(monkeypatch, rng, tmp_path):
-    inputs = keras.Input((8, 8, 3))
-    augmented = keras.layers.RandomFlip("horizontal")(inputs)
-    augmented = keras.layers.RandomRotation(0.2)(augmented)
-    augmented = keras.layers.RandomContrast(0.3)(augmented)
-    features = []
-    for name, prepare in {**models._PREPROCESSING, "wrong": models._divide_by_255}.items():
-        own = keras.Input((8, 8, 3))
-        prepared = keras.Model(own, prepare(keras.layers.Identity()(own)), name=name)(augmented)
-        features.append(keras.layers.GlobalAveragePooling2D()(prepared))
-    model = keras.Model(inputs, keras.layers.Concatenate()(features))
-    images = rng.uniform(0, 255, (3, 8, 8, 3)).astype(np.float32)
-    model.save(tmp_path / "toy.keras")
-    monkeypatch.chdir(tmp_path)
-    found = models.predict_in_new_process("toy.keras", images)  # a relative path counts from here
-    assert (found.shape, found.dtype) == ((3, 18), np.float32)
-    assert len(np.unique(found.round(3), axis=1).T) > 9
-    np.testing.assert_allclose(found, model.predict(images, verbose=0), rtol=1e-5, atol=1e-5)  # the same float32 steps
-    assert list(tmp_path.iterdir()) == [tmp_path / "toy.keras"]
-
-
-def test_file_that_is_no_model_does_not_load_in_a_new_process(tmp_path):
-    (tmp_path / "no.keras").write_text("no model")
-    with pytest.raises(
-        ValueError, match=r"no\.keras does not load or predict in a process of its own: .*\.keras"
-    ) as error:
-        models.predict_in_new_process(tmp_path / "no.keras", np.zeros((1, 8, 8, 3), np.float32))
-    assert "\n" not in str(error.value)
-
-
-def test_layer_that_only_this_process_knows_does_not_load_in_a_new_one(tmp_path):
-    class Halve(keras.layers.Layer):
-        def call(self, x):
-            return x / 2
-
-    path = tmp_path / "custom.keras"
-    keras.Sequential([keras.Input((8, 8, 3)), Halve()]).save(path)
-    here = keras.saving.load_model(path, custom_objects={"Halve": Halve})
-    assert here.predict(np.ones((1, 8, 8, 3)), verbose=0).max() == 0.5
-    with pytest.raises(ValueError, match=r"custom\.keras does not load or predict in a process of its own: .*'Halve'"):
-        models.predict_in_new_process(path, np.ones((1, 8, 8, 3), np.float32))
-
-
-def test_misfed_lite0_keeps_the_names_of_its_layers():
-    network = models.backbone("efficientnet-lite0", 64, None, own_preprocessing=False)
-    models.unfreeze_above(network, models.FREEZE_POINTS["efficientnet-lite0"]["some"])
-
-
-def test_no_batch_norm_of_misfed_lite0_is_trainable():
-    network = models.backbone("efficientnet-lite0", 64, None, own_preprocessing=False)
-    models.unfreeze_above(network, "preprocessing")
-    norms = [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-    assert len(norms) > 40
-    assert not any(layer.trainable for layer in norms)
-
-
-def test_images_of_a_wrong_size_are_said_to_be_the_reason(tmp_path):
-    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Dense(2)])
-    model.save(tmp_path / "m.keras")
-    with pytest.raises(ValueError, match="shape"):
-        models.predict_in_new_process(tmp_path / "m.keras", np.zeros((1, 4, 4, 5), np.float32))
-
-
-@pytest.mark.parametrize("loss", ["mse", keras.losses.MeanSquaredError(), keras.losses.Poisson()])
-def test_loss_that_is_no_cross_entropy_is_refused(loss):
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
-    model.compile(loss=loss)
-    with pytest.raises(ValueError, match="cross-entropies only"):
-        models.loss_fits_output(model)
