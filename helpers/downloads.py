@@ -25,7 +25,7 @@ else:
 
 MOST_TIMES_LARGER = 20  # than its archive may a set be when it is unpacked: photographs hardly shrink
 _DAY = 24 * 60 * 60  # seconds
-_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)  # the last: encrypted
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, UnicodeError, IndexError)
 OTHER_WAYS = "set COURSE_DATA to a folder that already holds it, or use the sample run (COURSE_RUN=sample)"
 
 
@@ -143,7 +143,7 @@ def unpack(archive: Path, folder: Path) -> None:
             if size > (free := shutil.disk_usage(archive.parent).free):
                 raise ValueError(f"{archive.name} needs {size / 1e9:.1f} GB, the disk has {free / 1e9:.1f}: make room.")
             opened.extractall(folder)
-    except _DAMAGE as error:
+    except (*_DAMAGE, RuntimeError) as error:  # the last: encrypted
         raise ValueError(f"{archive.name} is not a whole zip archive ({error}): fetch it again.") from error
 
 
@@ -153,7 +153,7 @@ def _is_image(file: Path) -> bool:
 
 def _reason(error: OSError) -> str:
     if (response := getattr(error, "response", None)) is not None:
-        return f"the server answered {response.status_code} {response.reason}"
+        return f"{response.url} answered {response.status_code} {response.reason}"
     return ": ".join(filter(None, (error.strerror, error.filename))) or type(error).__name__
 
 

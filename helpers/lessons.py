@@ -35,6 +35,7 @@ class Settings:
         fine_tuning_epochs: Passes through the training images after unfreezing.
         fine_tuning_rate: Learning rate of fine-tuning.
         unfrozen: How many layers are fine-tuned, ``"few"``, ``"some"`` or ``"many"``.
+        depths: The depths that lesson 04 compares.
         copies: Augmented copies of each training image whose activations are kept.
         seeds: One training for each, where a lesson repeats its experiment.
         hub_models: Name to TensorFlow Hub handle (lesson 02, full run).
@@ -52,6 +53,7 @@ class Settings:
     fine_tuning_epochs: int | None = None
     fine_tuning_rate: float | None = None
     unfrozen: str | None = None
+    depths: tuple[str, ...] | None = None
     copies: int | None = None
     seeds: tuple[int, ...] = (0,)
     hub_models: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -101,11 +103,11 @@ _LESSONS = {
     "04": {
         "sample": dict(
             dataset="groceries32", backbone="efficientnet-lite0", image_size=96, epochs=5, learning_rate=2e-3,
-            fine_tuning_epochs=5, fine_tuning_rate=5e-4, unfrozen="some", copies=2, seeds=(0, 1),
+            fine_tuning_epochs=4, fine_tuning_rate=5e-4, unfrozen="few", depths=("few", "some"), seeds=(0, 1),
         ),
         "full": dict(
             dataset="cifar10", backbone="MobileNetV2", image_size=160, epochs=5, learning_rate=1.5e-3,
-            fine_tuning_epochs=8, fine_tuning_rate=1.5e-4, unfrozen="many", copies=4, seeds=(0, 1),
+            fine_tuning_epochs=8, fine_tuning_rate=1.5e-4, unfrozen="some", depths=("few", "some", "many"), seeds=(0, 1),
             per_class=dict(train=500, validation=100, test=200),
         ),
     },

@@ -14,11 +14,6 @@ def imagenet() -> keras.Model:
     return efficientnet_lite.build(224)
 
 
-def test_network_has_as_many_parameters_as_the_published_one(imagenet):
-    # 4,652,008 weights of PyTorch's model and 42,016 moving means and variances, which Keras counts too
-    assert imagenet.count_params() == 4_694_024
-
-
 @pytest.mark.parametrize(
     ("photograph", "labels", "logarithms"),
     [
@@ -39,7 +34,11 @@ def test_network_knows_what_is_on_a_photograph(imagenet, photograph, labels, log
     assert probabilities.sum() == pytest.approx(1, abs=1e-5)  # float32 rounding over 1,000 classes
 
 
-def test_convolutions_are_named_and_shaped_as_those_of_efficientnet_b0(imagenet):
+def test_network_has_the_published_parameters_and_its_convolutions_are_named_and_shaped_as_those_of_efficientnet_b0(
+    imagenet,
+):
+    # 4,652,008 weights of PyTorch's model and 42,016 moving means and variances, which Keras counts too
+    assert imagenet.count_params() == 4_694_024
     reference = keras.applications.EfficientNetB0(weights=None, input_shape=(224, 224, 3))
     shapes = {layer.name: layer.output.shape for layer in reference.layers}
     named_alike = [layer for layer in imagenet.layers if layer.name.endswith(("conv", "_add", "top_activation"))]
