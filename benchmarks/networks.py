@@ -37,7 +37,8 @@ def measure(name: str, accuracy: float, size: int) -> dict:
         start = time.perf_counter()
         network.predict_on_batch(images)
         seconds.append(time.perf_counter() - start)
-    backbone = keras.Model(network.input, [layer for layer in network.layers if len(layer.output.shape) == 4][-1].output)
+    maps = [layer.output for layer in network.layers if len(layer.output.shape) == 4]
+    backbone = keras.Model(network.input, maps[-1])
     return {
         "ImageNet accuracy": f"{accuracy} %",
         "parameters": f"{network.count_params():,}",

@@ -92,7 +92,7 @@ _LESSONS = {
     "03": {
         "sample": dict(
             dataset="pets", backbone="efficientnet-lite0", image_size=96, epochs=8,
-            fine_tuning_epochs=4, fine_tuning_rate=1e-4, unfrozen="some", copies=3, seeds=(0, 1, 2),
+            fine_tuning_epochs=5, fine_tuning_rate=2e-4, unfrozen="few", copies=3, seeds=(0, 1, 2),
         ),
         "full": dict(
             dataset="cats_vs_dogs", backbone="VGG16", image_size=192, epochs=8, learning_rate=2e-3,
@@ -107,7 +107,8 @@ _LESSONS = {
         ),
         "full": dict(
             dataset="cifar10", backbone="MobileNetV2", image_size=160, epochs=5, learning_rate=1.5e-3,
-            fine_tuning_epochs=8, fine_tuning_rate=1.5e-4, unfrozen="some", depths=("few", "some", "many"), seeds=(0, 1),
+            fine_tuning_epochs=8, fine_tuning_rate=1.5e-4, unfrozen="some", depths=("few", "some", "many"),
+            seeds=(0, 1),
             per_class=dict(train=500, validation=100, test=200),
         ),
     },

@@ -261,9 +261,7 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], axes: Axes 
     """
     counts = np.asarray(counts)
     if counts.shape != (len(class_names), len(class_names)):
-        raise ValueError(
-            f"{len(class_names)} names for counts of shape {counts.shape}: give one name per class."
-        )
+        raise ValueError(f"{len(class_names)} names for counts of shape {counts.shape}: give one name per class.")
     side = min(7, 1.8 + 0.45 * len(class_names))
     axes = axes or plt.subplots(figsize=(min(7, side + 0.6), side))[1]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

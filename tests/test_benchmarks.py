@@ -19,7 +19,9 @@ def test_ways_run_in_turn_from_the_same_random_numbers(monkeypatch):
     clock, order = iter([0.0, 3.0, 3.0, 4.0, 4.0, 9.0, 9.0, 11.0]), []
     monkeypatch.setattr(run.time, "perf_counter", lambda: next(clock))
     seconds, returned = run.in_turn(
-        2, usual=lambda: order.append("usual") or np.random.rand(), ours=lambda: order.append("ours") or np.random.rand()
+        2,
+        usual=lambda: order.append("usual") or np.random.rand(),
+        ours=lambda: order.append("ours") or np.random.rand(),
     )
     assert order == ["usual", "ours"] * 2
     assert seconds == {"usual": [3.0, 5.0], "ours": [1.0, 2.0]}
@@ -116,5 +118,5 @@ def test_peak_memory_is_that_of_a_new_process_for_each_way(monkeypatch):
 
 def test_failure_in_the_new_process_is_told(monkeypatch):
     monkeypatch.setattr(run, "LOADED", (0,))
-    with pytest.raises(RuntimeError, match="usual, 0 images: .*need at least one array"):
+    with pytest.raises(RuntimeError, match=r"usual, 0 images: .*need at least one array"):
         run.memory(repeats=1)

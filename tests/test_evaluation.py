@@ -261,7 +261,8 @@ def test_seeds_are_compared_one_by_one():
     together = evaluation.paired_difference(labels, probabilities_of(better), probabilities_of(worse))
     apart = evaluation.paired_difference(labels, probabilities_of(better), probabilities_of(worse[::-1]))
     assert together.value == pytest.approx(apart.value)
-    assert together.resolved and not apart.resolved
+    assert together.resolved
+    assert not apart.resolved
     with pytest.raises(ValueError, match="2 seeds and 3 seeds"):
         evaluation.paired_difference(labels, probabilities_of(better[:2]), probabilities_of(worse))
 
