@@ -95,7 +95,7 @@ def test_another_address_changes_setup_cell_and_badge_and_nothing_else(monkeypat
 @pytest.fixture
 def repository(tmp_path):
     """A git repository with as much of the course as the setup cell needs."""
-    folder = tmp_path / "repository"
+    folder = tmp_path / "repository" / "course"
     shutil.copytree(config.ROOT / "helpers", folder / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "data").mkdir()
     shutil.copy(config.ROOT / "data" / "datasets.toml", folder / "data")
@@ -128,15 +128,6 @@ def test_setup_cell_finds_the_project_above_the_notebook_off_colab(run_python, f
     off_colab = "import sys; sys.modules.pop('google.colab', None)\n"  # where a stand-in is installed
     code = off_colab + tool.setup_source("02").replace("session.start(", "print(session.__file__, ")
     assert run_python(code, cwd=config.ROOT / folder).startswith(str(config.ROOT))
-
-
-def test_clone_that_was_interrupted_is_made_good(repository, run_cell, tmp_path):
-    place = tmp_path / "empty" / "course"
-    place.with_name("course.part").mkdir(parents=True)
-    (place.with_name("course.part") / "half").touch()
-    done = run_cell(tool.setup_source("02"), COURSE_REPOSITORY=repository.as_uri(), COURSE_FOLDER=str(place))
-    assert done.returncode == 0, done.stderr
-    assert [path.name for path in (tmp_path / "empty").iterdir()] == ["course"]
 
 
 # Self-contained copies
@@ -188,7 +179,6 @@ def test_copy_differs_from_its_lesson_in_the_setup_cell_and_in_links_alone(copie
 
 def test_links_of_a_copy_lead_into_the_repository(copies):
     text = "\n".join(cell.source for cell in copies["02"].cells)
-    assert f"]({tool.address()}/blob/main/helpers/hub.py)" in text
     assert f"]({tool.address()}/blob/main/notebooks/01_theory.ipynb)" in text
     assert f"]({tool.address()}/blob/main/README.md#lessons)" in text
 
