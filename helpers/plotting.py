@@ -226,8 +226,7 @@ def proportions(
     if guessed or chance is not None:
         _legend_beside(axes)
     axes.set_yticks(rows, [_spoken(name) for name in values])
-    axes.invert_yaxis()
-    axes.set(xlabel="accuracy", xlim=(0, 1.02))
+    axes.set(xlabel="accuracy", xlim=(0, 1.02), ylim=(len(values) - 0.5, -0.5))
     sns.despine(ax=axes)
     axes.figure.tight_layout()
     return axes
@@ -287,14 +286,14 @@ def feature_maps(maps: Mapping[str, np.ndarray], columns: int = 6) -> np.ndarray
         The Axes, ``(rows, columns)``.
     """
     size = (1.15 * columns, 1.45 * len(maps))
-    _, grid = plt.subplots(len(maps), columns, figsize=size, squeeze=False, layout="compressed")
+    _, grid = plt.subplots(len(maps), columns, figsize=size, squeeze=False, gridspec_kw=dict(wspace=0.06, hspace=0.25))
     for row, (title, activations) in zip(grid, maps.items(), strict=True):
         strongest = np.argsort(-activations.std(axis=(0, 1)), kind="stable")[:columns]
         for axes, channel in zip(row, strongest, strict=False):
             axes.imshow(activations[..., channel], cmap="viridis")
         for axes in row:
             axes.set_axis_off()
-        row[0].set_title(textwrap.shorten(_plain(title), 80), fontsize=9, loc="left").set_in_layout(False)
+        row[0].set_title(textwrap.shorten(_plain(title), 80), fontsize=9, loc="left")
     return grid
 
 
@@ -311,8 +310,13 @@ def histograms(values: Mapping[str, np.ndarray], label: str) -> np.ndarray:
     figure, panels = plt.subplots(
         len(values), 1, figsize=(7, 0.6 + 1.1 * len(values)), sharex=True, squeeze=False, layout="constrained"
     )
+    together = np.concatenate([np.ravel(numbers) for numbers in values.values()])
+    bins = np.histogram_bin_edges(together, 60)
+    if np.issubdtype(together.dtype, np.integer):  # as many whole numbers in each bin
+        step = 1 + np.ptp(together) // 60
+        bins = np.arange(together.min(), together.max() + step + 1, step) - 0.5
     for axes, (name, numbers), colour in zip(panels[:, 0], values.items(), _colours(len(values)), strict=True):
-        axes.hist(np.ravel(numbers), bins=60, color=colour)
+        axes.hist(np.ravel(numbers), bins=bins, color=colour)
         axes.set_title(_plain(name), fontsize=10, loc="left")
         axes.set_yticks([])
     panels[-1, 0].set_xlabel(label)

@@ -42,7 +42,7 @@ def test_course_backbone_replaces_the_backbone_its_freeze_point_and_the_hub_mode
     monkeypatch.setenv("COURSE_BACKBONE", "VGG16")
     assert lessons.settings("02", "full").backbone == "VGG16"
     assert lessons.settings("02", "full").hub_models == {}
-    assert lessons.settings("03", "sample").freeze_at == "block4_pool"
+    assert lessons.settings("03", "sample").freeze_at == "block5_conv2"
     monkeypatch.delenv("COURSE_BACKBONE")
     assert len(lessons.settings("02", "full").hub_models) == 3  # the lesson's own numbers are not changed
 

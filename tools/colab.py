@@ -129,6 +129,8 @@ def self_contained(path: Path) -> nbformat.NotebookNode:
         "jupyter": {"source_hidden": True},
     }  # Colab's and JupyterLab's word for folded
     for each in notebook.cells:
+        if each.cell_type == "code":  # outputs are left out: the photographs need the room
+            each.outputs, each.execution_count = [], None
         if each.cell_type == "markdown":
             each.source = LINK.sub(lambda found: found[1] + _in_repository(found[2]), each.source)
     return notebook
