@@ -155,6 +155,14 @@ def test_copy_carries_the_helpers_and_the_lessons_own_samples(copies, number, ru
         assert (folder / path).read_bytes() == (config.ROOT / path).read_bytes()
 
 
+@pytest.mark.parametrize("number", NAMES)
+def test_copy_carries_every_result_that_its_lesson_reads(copies, number):
+    read = set(
+        re.findall(r"[\w-]+\.json", "\n".join(c.source for c in copies[number].cells if c != copies[number].cells[1]))
+    )
+    assert read <= {path.name for path in tool.carried(number)}
+
+
 def test_unpacking_that_was_interrupted_is_made_good(copies, run_cell, tmp_path):
     source = tool.setup_cell(copies["04"]).source
     name = re.search(r'abspath\("(.+?)"\)', source)[1]

@@ -29,7 +29,7 @@ else:
 
 COPIES = config.ROOT / "dist" / "colab"
 MOST_BYTES = 6 * 1000 * 1000  # of a copy
-CARRIED = ("pyproject.toml", "LICENSE", "data/README.md", "data/datasets.toml", "data/results/benchmarks.json")
+CARRIED = ("pyproject.toml", "LICENSE", "data/README.md", "data/datasets.toml", "data/results/networks.json")
 SECOND_TEST_SETS = {"05": ("fruits_in_shops",)}  # lesson number to further samples that it uses
 COLAB_LINK = re.compile(r"https://colab\.research\.google\.com/github/[\w.-]+/[\w.-]+/blob/")
 LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)\s]+)")
