@@ -103,7 +103,7 @@ def test_other_errors_of_keras_pass_unchanged(monkeypatch):
         raise ValueError("no room for this network")
 
     monkeypatch.setattr(keras.applications, "VGG16", refuse)
-    with pytest.raises(ValueError, match="^no room for this network$"):
+    with pytest.raises(ValueError, match=r"^no room for this network$"):
         models.backbone("VGG16", 64)
 
 
