@@ -178,7 +178,8 @@ def test_copy_differs_from_its_lesson_in_the_setup_cell_and_in_links_alone(copie
     lesson, copy = nbformat.read(path, as_version=4), copies[number]
     for old, new in zip(lesson.cells, copy.cells, strict=True):
         if old.cell_type == "code" and "setup" not in old.metadata.get("tags", []):
-            assert (old.source, old.metadata) == (new.source, new.metadata)
+            assert (old.id, old.source, old.metadata) == (new.id, new.source, new.metadata)
+            assert new.outputs == []
         if new.cell_type == "markdown":
             assert TARGET.sub("](", old.source) == TARGET.sub("](", new.source)
             assert all(target[1].startswith(("#", "http")) for target in TARGET.finditer(new.source))
@@ -186,6 +187,7 @@ def test_copy_differs_from_its_lesson_in_the_setup_cell_and_in_links_alone(copie
 
 def test_links_of_a_copy_lead_into_the_repository(copies):
     text = "\n".join(cell.source for cell in copies["02"].cells)
+    assert f"]({tool.address()}/blob/main/helpers/data.py)" in text
     assert f"]({tool.address()}/blob/main/notebooks/01_theory.ipynb)" in text
     assert f"]({tool.address()}/blob/main/README.md#lessons)" in text
 
