@@ -19,6 +19,7 @@ from helpers import config
 
 RESULTS_MIME_TYPE = "application/vnd.transfer-learning-course.results+json"
 _Z95 = 1.959963984540054
+pd.set_option("display.max_colwidth", None)  # pandas cuts texts at 50 characters, a proportion's interval among them
 
 
 @dataclasses.dataclass(frozen=True)

@@ -289,3 +289,12 @@ def test_recorded_results_are_shown_sample_first(tmp_path):
     assert table.loc["test accuracy"].tolist() == ["0.8", "0.9"]
     assert table.loc["full"].tolist() == ["–", "yes"]
     assert evaluation.recorded("03", tmp_path).empty
+
+
+def test_recorded_results_are_shown_to_their_last_letter(tmp_path):
+    text = "+12.0 points (95 % interval +10.2 to +13.8): not resolved"
+    result = dict(run="full", backbone="X", seconds=7, figures={"gain": text})
+    (tmp_path / "02_full_X.json").write_text(json.dumps(result))
+    table = evaluation.recorded("02", tmp_path)
+    assert text in repr(table)
+    assert text in table.to_html()
