@@ -2,12 +2,13 @@
 
 python benchmarks/run.py [--repeats 5] [NAME...]
 
-With ``COURSE_DATA`` the real photographs are used and results go to ``data/results/benchmarks.json``; without it the
-embedded samples, and results go to the screen only. Each pair runs alternately on one machine, and each ratio is that
-of one pair. The usual way is written as older tutorials write it.
+With ``COURSE_DATA`` the real photographs are used and each result is added to the earlier ones in
+``data/results/benchmarks.json``; without it the embedded samples, and results go to the screen only. Each pair runs
+alternately on one machine, and each ratio is that of one pair. The usual way is written as older tutorials write it.
 """
 
 import argparse
+import datetime
 import itertools
 import json
 import re
@@ -44,11 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(BENCHMARKS):
         parser.error(f"there is no benchmark {unknown.pop()!r}: choose from {', '.join(BENCHMARKS)}")
-    results = json.loads(RESULT.read_text(encoding="utf-8")) if options.names and RESULT.exists() else {}
+    results = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    today = {"date": datetime.date.today().isoformat(), **config.measured_with()}
     for name in options.names or BENCHMARKS:
         print(f"{name} …", flush=True)
         for row, result in BENCHMARKS[name](options.repeats).items():
-            results[row] = result | config.measured_with()
+            results.setdefault(row, []).append(result | today)
             print(f"  {in_words(row, result)}", flush=True)
     if config.data_folder() is not None:
         RESULT.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -28,7 +28,7 @@ def test_ways_run_in_turn_from_the_same_random_numbers(monkeypatch):
     assert returned["usual"] == returned["ours"]
 
 
-def test_results_are_written_down_with_real_images_only_and_a_whole_run_drops_old_ones(monkeypatch, tmp_path, capsys):
+def test_results_of_real_images_alone_are_written_down_beside_the_earlier_ones(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(run, "RESULT", tmp_path / "benchmarks.json")
     asked = []
     pair = {"a, 5": run.compared([4.0], [2.0], "what")}
@@ -36,16 +36,17 @@ def test_results_are_written_down_with_real_images_only_and_a_whole_run_drops_ol
     assert run.main(["a", "--repeats", "7"]) == 0
     assert not run.RESULT.exists()
     monkeypatch.setattr(config, "data_folder", lambda: tmp_path)
-    run.RESULT.write_text('{"b": 1}')
-    run.main(["a"])
+    run.RESULT.write_text('{"b": [1], "a, 5": [{"ratio": 3}]}')
+    run.main([])
     written = json.loads(run.RESULT.read_text())
     assert asked == [7, 5]
-    assert written["b"] == 1
-    assert written["a, 5"]["ratio"]["median"] == 2.0
-    assert set(written["a, 5"]["packages"]) == {"tensorflow", "keras", "numpy"}
+    assert written["b"] == [1]
+    earlier, latest = written["a, 5"]
+    assert earlier == {"ratio": 3}
+    assert latest["ratio"]["median"] == 2.0
+    assert set(latest["packages"]) == {"tensorflow", "keras", "numpy"}
+    assert latest["date"].startswith("20")
     assert "a, 5: 2.0 times (2.0 to 2.0); usual 4.00 s; ours 2.00 s" in capsys.readouterr().out
-    run.main([])
-    assert list(json.loads(run.RESULT.read_text())) == ["a, 5"]
 
 
 def test_unknown_benchmark_is_refused_with_the_known_ones(capsys):

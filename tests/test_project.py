@@ -1,15 +1,16 @@
 """The project's own files: one list of packages, commands that exist, who imports whom, nothing left behind."""
 
 import ast
-import json
 import re
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
+import measured
 import nbformat
 import pytest
+import run
 import yaml
 
 from helpers import config
@@ -253,25 +254,35 @@ def test_the_searches_find_what_they_are_for():
 # Measured results
 
 
-@pytest.mark.parametrize("path", sorted(config.RESULTS.glob("[0-9]*.json")), ids=lambda path: path.stem)
-def test_readme_tells_every_measured_figure_as_it_was_recorded(path, readme):
-    recorded = json.loads(path.read_text(encoding="utf-8"))
-    (row,) = [line for line in readme.splitlines() if line.startswith("|") and path.name in line]
-    missing = [str(value) for value in recorded["figures"].values() if str(value) not in row]
-    assert not missing
-    assert f"{recorded['seconds']} s" in row
+def test_the_readmes_tables_are_those_of_the_measured_results(readme):
+    assert measured.renewed(readme) == readme, "run tools/measured.py"
 
 
-def test_readme_tells_every_benchmark_as_it_was_recorded(readme):
-    recorded = json.loads((config.RESULTS / "benchmarks.json").read_text(encoding="utf-8"))
-    rows = [line for line in readme.splitlines() if line.startswith("|")]
-    compared = {name: result for name, result in recorded.items() if "ratio" in result}
-    assert compared
-    for name, result in compared.items():
-        (row,) = [row for row in rows if row.startswith(f"| {name} |")]
-        ratio = result["ratio"]
-        assert f"{ratio['median']:.1f} ({ratio['min']:.1f} to {ratio['max']:.1f})" in row
-        assert all(result[way].get("accuracy", "") in row for way in ("usual", "ours"))
+def test_every_lesson_is_in_the_readmes_table():
+    assert sorted(measured.SHOWN) == [path.name[:2] for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))]
+
+
+def test_tables_show_interval_and_count_and_of_several_runs_the_lowest_median():
+    figures = {"test_accuracy": "85.8% (95 % interval 83.5% to 87.8%, 858 of 1000)", "linear_probe": "86.7%"}
+    result = {
+        "lesson": "02",
+        "run": "full",
+        "backbone": "B",
+        "seconds": 9,
+        "figures": {**figures, "CNN_from_scratch": "1%"},
+    }
+    (row,) = [line for line in measured.lessons_table({"a.json": result}).splitlines() if line.startswith("| 02")]
+    assert row == (
+        "| 02 ten foods | not run yet | [B](data/results/a.json), 9 s: "
+        "frozen 85.8% (83.5 to 87.8, n = 1000); linear probe 86.7%; scratch 1% |"
+    )
+    runs = [run.compared([usual], [1.0], "what") for usual in (3.0, 2.0)]
+    assert measured.benchmarks_table({"x": runs}).splitlines()[-1] == "| x | 2 s | 1 s | 2.0 | 2.0 to 3.0 (2) |"
+
+
+def test_a_readme_that_has_lost_a_tables_place_is_refused(readme):
+    with pytest.raises(ValueError, match="no place for the table of benchmarks"):
+        measured.renewed(readme.replace("<!-- end of benchmarks -->", ""))
 
 
 def test_readme_quotes_no_result_without_a_file(readme):
