@@ -15,7 +15,7 @@ export COURSE_RUN
 export JUPYTER_PREFER_ENV_PATH := 1
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: help setup run test unit lessons colab test-colab colab-python bench lab lint data clean
+.PHONY: help setup run test unit lessons exercises colab test-colab colab-python bench lab lint data clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,16 +33,19 @@ $(READY): pyproject.toml
 run: $(READY) ## run every lesson, or one: make run LESSON=02
 	$(BIN)/python tools/run_lessons.py $(LESSON)
 
-test: lint unit lessons ## style, unit tests, then every lesson against its stored outputs
+test: lint unit lessons ## style, unit tests, then lessons and solutions against their stored outputs
 
 unit: $(READY) ## unit tests only
 	$(BIN)/python -m pytest --junitxml=build/unit.xml
 
-lessons: $(READY) ## every lesson against its stored outputs
+lessons: $(READY) ## every lesson, then every solution, against its stored outputs
 	COURSE_RUN=sample COURSE_BACKBONE= COURSE_DATA= COURSE_WEIGHTS= COURSE_KEEP= $(BIN)/python -m pytest \
-	  --nbval-lax --nbval-cell-timeout=600 --junitxml=build/lessons.xml notebooks
+	  --nbval-lax --nbval-cell-timeout=600 --junitxml=build/lessons.xml notebooks --ignore=notebooks/exercises
 
-colab: $(READY) ## self-contained copies of the lessons in dist/colab/
+exercises: $(READY) ## the exercise notebooks from their solutions
+	$(BIN)/python tools/make_exercises.py
+
+colab: $(READY) ## self-contained copies of lessons and exercises in dist/colab/
 	rm -rf dist/colab
 	$(BIN)/python tools/colab.py
 

@@ -1,10 +1,16 @@
-"""Callbacks made by functions, since each training needs new ones. Introduced in lesson 02."""
+"""Callbacks made by functions, since each training needs new ones, and a test of learning rates.
 
+Introduced in lesson 02, the test in lesson 06.
+"""
+
+import dataclasses
 import datetime
+import math
 import time
 from pathlib import Path
 
 import keras
+import numpy as np
 
 
 def tensorboard(folder: Path | str, experiment: str) -> keras.callbacks.TensorBoard:
@@ -53,3 +59,74 @@ class EpochLine(keras.callbacks.Callback):
         shown = sorted((name, value) for name, value in (logs or {}).items() if name != "learning_rate")
         values = "   ".join(f"{name} {value:.3f}" for name, value in shown)
         print(f"epoch {epoch + 1:2d}/{self.params['epochs']}   {seconds:5.1f} s   {values}")
+
+
+_SPAN = 8  # steps over which a fall of the loss is measured: fewer would follow its noise
+
+
+@dataclasses.dataclass(frozen=True)
+class RateRange:
+    """What a learning-rate range test found.
+
+    Attributes:
+        rates: The learning rates that were tried, one for each step, rising.
+        losses: The loss before each step, smoothed.
+        suggestion: The rate at which the loss begins to fall fastest.
+    """
+
+    rates: np.ndarray
+    losses: np.ndarray
+    suggestion: float
+
+
+def rate_range_test(
+    model: keras.Model,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int = 32,
+    lowest: float = 1e-5,
+    highest: float = 1.0,
+    steps: int = 60,
+) -> RateRange:
+    """Train with a rate that grows from step to step, and watch where the loss falls and where it explodes.
+
+    This is the test of Smith (2017), with a new random batch for each step. It ends early where the loss is four times
+    its lowest. Afterwards the model is what it was before.
+
+    Args:
+        model: Built and compiled, with a plain number for its learning rate.
+        inputs: What it is trained on, ``(n, ...)``.
+        labels: Their labels, ``(n,)``.
+        batch_size: Examples in a step.
+        lowest: First rate.
+        highest: Last rate.
+        steps: Number of rates, at equal factors from one to the next.
+
+    Raises:
+        ValueError: if the rates do not rise, there are fewer than 10, or the loss is not a number at the first step.
+    """
+    if not 0 < lowest < highest or steps < 10:
+        raise ValueError(f"{steps} rates from {lowest} to {highest}: let them rise from above 0, in 10 steps or more.")
+    model.optimizer.build(model.trainable_variables)
+    before = [(variable, np.array(variable)) for variable in (*model.variables, *model.optimizer.variables)]
+    rng = np.random.default_rng(0)
+    rates, losses, mean = [], [], 0.0
+    for step, rate in enumerate(np.geomspace(lowest, highest, steps), start=1):
+        drawn = rng.integers(len(inputs), size=batch_size)
+        model.optimizer.learning_rate = float(rate)
+        model.reset_metrics()
+        loss = float(model.train_on_batch(inputs[drawn], labels[drawn], return_dict=True)["loss"])
+        if not math.isfinite(loss):
+            break
+        mean = 0.8 * mean + 0.2 * loss
+        rates.append(float(rate))
+        losses.append(mean / (1 - 0.8**step))  # the mean starts at 0, which is corrected here
+        if losses[-1] > 4 * min(losses):
+            break
+    for variable, value in before:
+        variable.assign(value)
+    if not losses:
+        raise ValueError(f"The loss is not a number at the rate {lowest}: check pixels and labels, or start lower.")
+    falls = np.array(losses[_SPAN:]) - np.array(losses[:-_SPAN])
+    steepest = int(np.argmin(falls)) if len(falls) else 0
+    return RateRange(np.array(rates), np.array(losses), rates[steepest])

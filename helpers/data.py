@@ -125,8 +125,9 @@ def find_images(
     """Find the images below ``train/`` and perhaps ``validation/`` (or ``val/``) and ``test/``, one folder per class.
 
     A split that the data set lacks (often validation) is drawn from ``train``, class by class: a fifth of each class,
-    at least one image. What is not a readable image is named and left out. Only images that ``per_class`` keeps are
-    read; it is applied class by class, so that a balanced set stays balanced.
+    at least one image, for test, and a fifth of what is left for validation. What is not a readable image is named and
+    left out. Only images that ``per_class`` keeps are read; it is applied class by class, so that a balanced set stays
+    balanced.
 
     Args:
         folder: The data set's folder.
@@ -145,6 +146,9 @@ def find_images(
     listed, skipped = {}, []
     for split, place in folders.items():
         listed[split], left_out = _list_files(place, expected)
+        skipped += left_out
+    if len(listed) < len(SPLITS) and not most:  # draw from what is readable
+        listed["train"], left_out = _readable(listed["train"], None, seed)
         skipped += left_out
     for split in ("test", "validation"):
         if split not in listed:

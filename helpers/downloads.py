@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import errno
 import lzma
 import mimetypes
 import shutil
@@ -40,12 +41,6 @@ def describe(name: str) -> dict:
     if name not in known:
         raise ValueError(f"There is no data set {name!r}: choose from {', '.join(known)}.")
     return known[name]
-
-
-def addresses(name: str) -> list[str]:
-    """Where a data set is fetched from."""
-    description = describe(name)
-    return [description["url"]] if "keras" in description else [a["url"] for a in description["archives"]]
 
 
 def fetch(name: str, root: Path = config.DOWNLOADS) -> Path:
@@ -143,8 +138,11 @@ def unpack(archive: Path, folder: Path) -> None:
             if size > (free := shutil.disk_usage(archive.parent).free):
                 raise ValueError(f"{archive.name} needs {size / 1e9:.1f} GB, the disk has {free / 1e9:.1f}: make room.")
             opened.extractall(folder)
-    except (*_DAMAGE, RuntimeError) as error:  # the last: encrypted
-        raise ValueError(f"{archive.name} is not a whole zip archive ({error}): fetch it again.") from error
+    except (*_DAMAGE, RuntimeError, OSError) as error:  # RuntimeError: encrypted
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a place before the file's beginning
+            raise
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{archive.name} is not a whole zip archive ({reason}): fetch it again.") from error
 
 
 def _is_image(file: Path) -> bool:
@@ -154,7 +152,8 @@ def _is_image(file: Path) -> bool:
 def _reason(error: OSError) -> str:
     if (response := getattr(error, "response", None)) is not None:
         return f"{response.url} answered {response.status_code} {response.reason}"
-    return ": ".join(filter(None, (error.strerror, error.filename))) or type(error).__name__
+    own_words = str(error) if type(error) is OSError else ""  # those of requests are about its objects
+    return ": ".join(filter(None, (error.strerror, error.filename))) or own_words or type(error).__name__
 
 
 def _export_keras_dataset(description: dict, target: Path) -> None:

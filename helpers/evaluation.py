@@ -139,7 +139,7 @@ def paired_difference(labels: np.ndarray, first: np.ndarray, second: np.ndarray)
         second: Of the second.
 
     Raises:
-        ValueError: as ``accuracy``; or if the two have different numbers of seeds, neither of them one.
+        ValueError: as ``accuracy``; or if there are no images, or different numbers of seeds, neither of them one.
     """
     right = []
     for probabilities in (first, second):
@@ -147,6 +147,8 @@ def paired_difference(labels: np.ndarray, first: np.ndarray, second: np.ndarray)
         runs = runs[np.newaxis] if runs.ndim == 2 else runs
         checked = [_checked(labels, run) for run in runs]
         right.append(np.stack([run.argmax(axis=1) == known for known, run in checked]).astype(float))
+    if not len(labels):
+        raise ValueError("There are no images to compare two models on: give at least one label.")
     seeds = max(len(runs) for runs in right)
     if any(len(runs) not in (1, seeds) for runs in right):
         raise ValueError(f"{len(right[0])} seeds and {len(right[1])} seeds: give the same number of both, or one.")
@@ -169,6 +171,51 @@ def most_confident_mistakes(labels: np.ndarray, probabilities: np.ndarray, most:
     labels, probabilities = _checked(labels, probabilities)
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
     return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:most]
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """How well a model knows how sure it may be.
+
+    Attributes:
+        confidence: Mean probability of the predicted class in each bin that has images, in [0, 1].
+        accuracy: Share of right predictions in each of these bins.
+        images: Number of images in each of these bins.
+    """
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    images: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: the mean gap between confidence and accuracy, weighted by images."""
+        return float(np.average(np.abs(self.confidence - self.accuracy), weights=self.images))
+
+
+def calibration(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> Calibration:
+    """Compare how sure a model is with how often it is right (Guo et al., 2017).
+
+    Args:
+        labels: True classes, ``(n,)`` integers; at least one.
+        probabilities: Predicted probabilities, ``(n, classes)``; logits will not do.
+        bins: Number of equally wide bins of confidence, from 0 to 1.
+
+    Raises:
+        ValueError: as ``accuracy``; or if the numbers are no probabilities, or there are no images.
+    """
+    labels, probabilities = _checked(labels, probabilities)
+    if not len(labels) or probabilities.min() < 0 or not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+        raise ValueError("Calibration needs images with probabilities that add up to 1: put logits through a softmax.")
+    sure = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    number = np.minimum((sure * bins).astype(int), bins - 1)
+    used = [number == each for each in np.unique(number)]
+    return Calibration(
+        confidence=np.array([sure[one].mean() for one in used]),
+        accuracy=np.array([right[one].mean() for one in used]),
+        images=np.array([one.sum() for one in used]),
+    )
 
 
 def read_curves(history: Mapping[str, Sequence[float]], images: int | None = None) -> str:
@@ -230,7 +277,7 @@ def recorded(lesson: str, folder: Path = config.RESULTS) -> pd.DataFrame:
     Returns:
         A table of texts; an empty one where nothing was recorded.
     """
-    files = sorted(folder.glob(f"{lesson}_*.json"), key=lambda path: "sample" not in path.name)
+    files = sorted(folder.glob(f"{lesson}_*.json"), key=lambda path: ("sample" not in path.name, path.name))
     columns = {}
     for path in files:
         result = json.loads(path.read_text(encoding="utf-8"))

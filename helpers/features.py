@@ -1,4 +1,4 @@
-"""Run a frozen network once over a data set, keep its features, and train on them. Introduced in lesson 02."""
+"""Run a frozen network once over a data set and keep what it returns on disk. Introduced in lesson 02."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from helpers import config, data
 
-MOST_KEPT_BYTES = 10 * 10**9  # beyond them, what has not been used for longest is removed
+MOST_BYTES_ON_DISK = 10 * 10**9  # beyond them, what has not been used for longest is removed
 _BATCH = 32
 _COMPARED = 16  # images that tell whether a network still computes the same
 
@@ -71,7 +71,10 @@ def extract(
             _reseed(augmentation, seed, number)
             yield [tensor.numpy() for tensor in compute(pixels)]
 
-    pixels, first = next(outputs(images.select(np.arange(len(images))[:_COMPARED]), copies=1))
+    compared = np.unique(
+        np.linspace(0, len(images) - 1, _COMPARED).astype(int)
+    )  # from all over the set: of all classes
+    pixels, first = next(outputs(images.select(compared), copies=1))
     drawn = (copies, seed) if augmentation is not None else None
     digest = hashlib.sha256(f"{drawn} {first.shape} {first.dtype} {keras.__version__} {tf.__version__}".encode())
     digest.update(b"".join(hashlib.sha256(Path(path).read_bytes()).digest() for path in images.paths))
@@ -86,36 +89,6 @@ def extract(
     with contextlib.suppress(OSError):  # a folder that can only be read is no error
         os.utime(path)
     return np.memmap(path, first.dtype, mode="r", shape=whole)
-
-
-def batches(
-    features: np.ndarray, labels: np.ndarray, batch_size: int = 32, shuffle_seed: int | None = None
-) -> tf.data.Dataset:
-    """Batches of kept features for ``fit``, read from the disk one by one.
-
-    ``fit`` copies an array that it is given into memory, whole. Use this where activations are larger than that.
-
-    Args:
-        features: What ``extract`` returned, ``(n, ...)``.
-        labels: Their labels, ``(n,)``.
-        batch_size: Examples in a batch; the last one may be smaller.
-        shuffle_seed: Give a seed for a new order each epoch: the same orders as ``data.pipeline`` with that seed.
-
-    Returns:
-        A dataset of ``(features, label)``, ``(batch, ...)`` and ``(batch,)``; ValueError if they differ in number.
-    """
-    if len(features) != len(labels):
-        raise ValueError(f"{len(features)} features and {len(labels)} labels: for several copies, tile the labels.")
-    rows = tf.data.Dataset.range(len(features))
-    if shuffle_seed is not None:
-        rows = rows.shuffle(len(features), seed=shuffle_seed)
-
-    def read(index):
-        kept = tf.numpy_function(lambda i: np.ascontiguousarray(features[i]), [index], features.dtype, stateful=False)
-        kept.set_shape((None, *features.shape[1:]))
-        return kept, tf.gather(tf.constant(labels), index)
-
-    return rows.batch(batch_size).map(read, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def _reseed(augmentation: keras.Layer | None, seed: int, batch: int) -> None:
@@ -146,5 +119,5 @@ def _write(path: Path, n_bytes: int, arrays: Iterable[np.ndarray]) -> None:
     with contextlib.suppress(OSError):  # another process may remove files too
         for file in sorted(path.parent.glob("*.features*"), key=lambda file: file.stat().st_mtime, reverse=True):
             total += file.stat().st_size
-            if total > MOST_KEPT_BYTES and file != path:
+            if total > MOST_BYTES_ON_DISK and file != path:
                 file.unlink()

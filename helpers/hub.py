@@ -59,7 +59,7 @@ class HubLayer(keras.layers.Layer):
 
     def count_params(self):
         """Number of parameters in the SavedModel, which Keras does not see."""
-        return sum(int(tf.size(variable)) for variable in self.module.variables)
+        return sum(int(tf.size(variable)) for variable in getattr(self.module, "variables", ()))
 
     def get_config(self):
         """The handle, so that a saved model fetches the same SavedModel again."""
@@ -131,7 +131,8 @@ def handles(settings: lessons.Settings) -> dict[str, str]:
     """Name to handle of the feature vectors that a lesson compares.
 
     The full run has addresses. Where a network is at hand (the embedded one, ``COURSE_BACKBONE``, or files in
-    ``COURSE_WEIGHTS``), it is exported to a SavedModel's folder, which is a handle too.
+    ``COURSE_WEIGHTS``), it is exported to a SavedModel's folder, which is a handle too; those without a file
+    are then left out, so that no network connection is needed.
 
     Args:
         settings: The lesson's numbers.

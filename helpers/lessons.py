@@ -1,4 +1,4 @@
-"""Each lesson's numbers, for both runs, and nothing else. Imports no TensorFlow."""
+"""Each lesson's numbers, for both runs, and where each backbone is cut for fine-tuning. Imports no TensorFlow."""
 
 import copy
 import dataclasses
@@ -31,7 +31,7 @@ class Settings:
         image_size: Height and width in pixels of the images that the backbone sees.
         batch_size: Images in a training step.
         epochs: Passes through the training images.
-        learning_rate: Of the head.
+        learning_rate: Of the head; None where the lesson looks for it.
         fine_tuning_epochs: Passes through the training images after unfreezing.
         fine_tuning_rate: Learning rate of fine-tuning.
         unfrozen: How many layers are fine-tuned, ``"few"``, ``"some"`` or ``"many"``.
@@ -49,7 +49,7 @@ class Settings:
     image_size: int
     batch_size: int = 32
     epochs: int = 5
-    learning_rate: float = 3e-3
+    learning_rate: float | None = 3e-3
     fine_tuning_epochs: int | None = None
     fine_tuning_rate: float | None = None
     unfrozen: str | None = None
@@ -78,11 +78,11 @@ _LESSONS = {
     "01": {
         "sample": dict(
             dataset="groceries", backbone="efficientnet-lite0", image_size=128, unfrozen="few",
-            fine_tuning_epochs=5, fine_tuning_rate=5e-4, copies=2, seeds=(0, 1, 2),
+            fine_tuning_epochs=5, fine_tuning_rate=5e-4, seeds=(0, 1, 2, 3),
         ),
         "full": dict(
             dataset="food10", backbone="EfficientNetB0", image_size=224, unfrozen="few",
-            fine_tuning_epochs=5, fine_tuning_rate=1e-4, copies=2, seeds=(0, 1, 2),
+            fine_tuning_epochs=5, fine_tuning_rate=1e-4, seeds=(0, 1, 2),
         ),
     },
     "02": {
@@ -91,19 +91,19 @@ _LESSONS = {
     },
     "03": {
         "sample": dict(
-            dataset="pets", backbone="efficientnet-lite0", image_size=96, epochs=8,
-            fine_tuning_epochs=5, fine_tuning_rate=2e-4, unfrozen="few", copies=3, seeds=(0, 1, 2),
+            dataset="pets", backbone="efficientnet-lite0", image_size=96, epochs=5, learning_rate=1e-2,
+            fine_tuning_epochs=3, fine_tuning_rate=1e-4, unfrozen="few", copies=2, seeds=(0, 1, 2, 3),
         ),
         "full": dict(
-            dataset="cats_vs_dogs", backbone="VGG16", image_size=192, epochs=8, learning_rate=2e-3,
+            dataset="cats_vs_dogs", backbone="VGG16", image_size=224, epochs=8, learning_rate=2e-3,
             fine_tuning_epochs=3, fine_tuning_rate=1e-5, unfrozen="some", copies=1, seeds=(0, 1),
             per_class=dict(train=800, validation=200, test=500),
         ),
     },
     "04": {
         "sample": dict(
-            dataset="groceries32", backbone="efficientnet-lite0", image_size=96, epochs=5, learning_rate=2e-3,
-            fine_tuning_epochs=4, fine_tuning_rate=5e-4, unfrozen="few", depths=("few", "some"), seeds=(0, 1),
+            dataset="groceries32", backbone="efficientnet-lite0", image_size=80, epochs=5, learning_rate=2e-3,
+            fine_tuning_epochs=3, fine_tuning_rate=5e-4, unfrozen="few", depths=("few", "some"), seeds=(0, 1),
         ),
         "full": dict(
             dataset="cifar10", backbone="MobileNetV2", image_size=160, epochs=5, learning_rate=1.5e-3,
@@ -113,17 +113,27 @@ _LESSONS = {
         ),
     },
     "05-fruits": {
-        "sample": dict(dataset="fruits360", backbone="efficientnet-lite0", image_size=100, epochs=40),
-        "full": dict(dataset="fruits360", backbone="ResNet50", image_size=100, epochs=40),
+        "sample": dict(dataset="fruits360", backbone="efficientnet-lite0", image_size=100, epochs=60),
+        "full": dict(dataset="fruits360", backbone="ResNet50", image_size=100, epochs=150),
     },
     "05-beans": {
         "sample": dict(
             dataset="beans", backbone="efficientnet-lite0", image_size=128, epochs=40, learning_rate=1e-3,
-            fine_tuning_epochs=8, fine_tuning_rate=1e-4, unfrozen="few", seeds=(0, 1),
+            fine_tuning_epochs=8, fine_tuning_rate=1e-5, unfrozen="few", seeds=(0, 1),
         ),
         "full": dict(
-            dataset="beans", backbone="ResNet50", image_size=224, epochs=40, learning_rate=1e-3,
+            dataset="beans", backbone="ResNet50", image_size=224, epochs=60, learning_rate=1e-3,
             fine_tuning_epochs=10, fine_tuning_rate=1e-5, unfrozen="few", seeds=(0, 1),
+        ),
+    },
+    "06": {
+        "sample": dict(
+            dataset="vegetables", backbone="efficientnet-lite0", image_size=100, epochs=25, learning_rate=None,
+            fine_tuning_epochs=10,
+        ),
+        "full": dict(
+            dataset="vegetables", backbone="EfficientNetB0", image_size=224, epochs=25, learning_rate=None,
+            fine_tuning_epochs=10,
         ),
     },
 }  # fmt: skip
@@ -151,4 +161,4 @@ def settings(lesson: str, run: str | None = None) -> Settings:
 
 def parts(number: str, run: str | None = None) -> list[Settings]:
     """The settings of each data set of a lesson: lesson 05 has two."""
-    return [settings(name, run) for name in LESSONS if name.startswith(number)]
+    return [settings(name, run) for name in LESSONS if name.partition("-")[0] == number]

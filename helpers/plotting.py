@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import Rectangle
 
 if TYPE_CHECKING:
-    from helpers.evaluation import Proportion
+    from helpers.evaluation import Difference, Proportion
 
 # Okabe and Ito's colours, told apart by colour-blind readers too: right is blue, wrong is vermilion
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY = (
@@ -33,7 +34,7 @@ def image_grid(
     """Show images in a grid.
 
     Args:
-        images: RGB in [0, 255], ``(n, height, width, 3)``, any number type; n at least 1.
+        images: RGB in [0, 255], ``(n, height, width, 3)``, any number type; where n is 0, nothing is drawn.
         titles: One a picture.
         columns: Pictures in a row.
         colours: Colour of each title.
@@ -45,12 +46,15 @@ def image_grid(
         ValueError: if the pixels lie in [0, 1], which would be drawn black.
     """
     images = np.asarray(images)
+    if not len(images):
+        return np.array([], dtype=object)
     if images.dtype.kind == "f" and images.size and 0 < images.max() <= 1:
         raise ValueError(f"These pixels lie in [0, 1], the largest is {images.max():.2f}: multiply them by 255.")
     rows = -(-len(images) // columns)
     title_lines = max((title.count("\n") + 1 for title in titles), default=0) if titles is not None else 0
-    height = 1.65 + 0.22 * title_lines
-    figure, grid = plt.subplots(rows, columns, figsize=(1.4 * columns, 0.85 * height * rows), squeeze=False)
+    width = 1.75 if columns == 4 else 1.4  # inches: four fill a page's width too, and their titles have room
+    height = 0.85 * (1.65 + 0.22 * title_lines) + width - 1.4
+    figure, grid = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     used = grid.ravel()[: len(images)]
@@ -150,7 +154,9 @@ def compare_runs(
     for i, (name, history) in enumerate(histories.items()):
         epochs, style = np.arange(1, len(history[metric]) + 1), ("-", "--", "-.", (0, (5, 1, 1, 1, 1, 1)))[i % 4]
         marks = dict(marker="osD^vP*"[i % 7], markersize=4, markevery=max(1, longest // 12))
-        axes.plot(epochs, history[metric], color=COLOURS[i % len(COLOURS)], linestyle=style, label=name, **marks)
+        axes.plot(
+            epochs, history[metric], color=COLOURS[i % len(COLOURS)], linestyle=style, label=_plain(name), **marks
+        )
     if chance is not None:
         axes.axhline(chance, color=GREY, linestyle=":", label=f"guessing, {chance:.0%}")
     axes.set(xlabel="epoch", ylabel=metric.replace("val_", "validation "), xticks=_ticks(np.arange(1, longest + 1)))
@@ -183,7 +189,7 @@ def accuracy_against_images(
         shifted = sizes * 1.05 ** (i - (len(accuracies) - 1) / 2)  # points beside each other
         axes.plot(np.tile(shifted, len(values)), values.ravel(), marker, color=colour, markersize=3, alpha=0.5)
         line = ("-", "--", "-.", ":")[i % 4]
-        axes.plot(shifted, values.mean(axis=0), marker=marker, linestyle=line, color=colour, label=name)
+        axes.plot(shifted, values.mean(axis=0), marker=marker, linestyle=line, color=colour, label=_plain(name))
         if guesses and guesses.get(name) is not None:
             axes.plot(shifted, guesses[name], "*", color=colour, markerfacecolor="none", markersize=13)
     axes.axhline(chance, color=GREY, linestyle=":", label=f"guessing, {chance:.0%}")
@@ -227,6 +233,28 @@ def proportions(
         _legend_beside(axes)
     axes.set_yticks(rows, [_spoken(name) for name in values])
     axes.set(xlabel="accuracy", xlim=(0, 1.02), ylim=(len(values) - 0.5, -0.5))
+    sns.despine(ax=axes)
+    axes.figure.tight_layout()
+    return axes
+
+
+def differences(values: Mapping[str, "Difference"], label: str, axes: Axes | None = None) -> Axes:
+    """Show paired differences as points with their 95 % intervals, one per row, filled where 0 lies outside.
+
+    Args:
+        values: Name to difference: ``value``, ``interval`` and ``resolved``, as in ``helpers.evaluation``.
+        label: What is subtracted from what.
+        axes: Where to draw; a new figure by default.
+    """
+    axes = axes or plt.subplots(figsize=(7, 1.0 + 0.34 * len(values)))[1]
+    for row, difference in enumerate(values.values()):
+        middle, (low, high) = 100 * difference.value, (100 * end for end in difference.interval)
+        fill = BLUE if difference.resolved else "white"
+        error = [[middle - low], [high - middle]]
+        axes.errorbar(middle, row, xerr=error, fmt="o", capsize=3, color=BLUE, markerfacecolor=fill)
+    axes.axvline(0, color=GREY, linestyle=":")
+    axes.set_yticks(range(len(values)), [_spoken(name) for name in values])
+    axes.set(xlabel=label, ylim=(len(values) - 0.5, -0.5))
     sns.despine(ax=axes)
     axes.figure.tight_layout()
     return axes
@@ -279,7 +307,8 @@ def feature_maps(maps: Mapping[str, np.ndarray], columns: int = 6) -> np.ndarray
     """Show some channels of several layers' activations on one image, one row per layer, each channel on its own scale.
 
     Args:
-        maps: Title of a row to activations, ``(height, width, channels)``; the most varied channels are shown.
+        maps: Title of a row to activations, ``(height, width, channels)``; the most varied channels are shown, but of
+            channels that look alike only one.
         columns: Channels in a row.
 
     Returns:
@@ -288,13 +317,24 @@ def feature_maps(maps: Mapping[str, np.ndarray], columns: int = 6) -> np.ndarray
     size = (1.15 * columns, 1.45 * len(maps))
     _, grid = plt.subplots(len(maps), columns, figsize=size, squeeze=False, gridspec_kw=dict(wspace=0.06, hspace=0.25))
     for row, (title, activations) in zip(grid, maps.items(), strict=True):
-        strongest = np.argsort(-activations.std(axis=(0, 1)), kind="stable")[:columns]
-        for axes, channel in zip(row, strongest, strict=False):
+        for axes, channel in zip(row, _most_varied(activations, columns), strict=False):
             axes.imshow(activations[..., channel], cmap="viridis")
         for axes in row:
             axes.set_axis_off()
         row[0].set_title(textwrap.shorten(_plain(title), 80), fontsize=9, loc="left")
     return grid
+
+
+def _most_varied(activations: np.ndarray, most: int) -> list[int]:
+    """Channels that vary most over the places, at most ``most``, no two of them correlated by more than 0.9."""
+    places = activations.reshape(-1, activations.shape[-1]).astype(np.float64)
+    chosen: list[int] = []
+    for channel in np.argsort(-places.std(axis=0), kind="stable"):
+        if len(chosen) == most or not places[:, channel].std():
+            break
+        if all(abs(np.corrcoef(places[:, channel], places[:, other])[0, 1]) <= 0.9 for other in chosen):
+            chosen.append(int(channel))
+    return chosen
 
 
 def histograms(values: Mapping[str, np.ndarray], label: str) -> np.ndarray:
@@ -343,6 +383,119 @@ def feature_scatter(
         axes.scatter(*np.asarray(points)[chosen].T, label=_spoken(name), **look)
     axes.set(xticks=[], yticks=[], title=title)
     _legend_beside(axes)
+    axes.figure.tight_layout()
+    return axes
+
+
+def grad_cam(
+    images: np.ndarray,
+    heat: np.ndarray,
+    titles: Sequence[str],
+    columns: int = 4,
+    colours: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Show where a model looks: each photograph, and below it the same in grey with the heat in colour.
+
+    A line surrounds what has at least half of the greatest heat.
+
+    Args:
+        images: RGB in [0, 255], ``(n, height, width, 3)``; n at least 1.
+        heat: In [0, 1], ``(n, height, width)``, as ``helpers.explain.grad_cam`` returns it.
+        titles: One a picture.
+        columns: Pictures in a row.
+        colours: Colour of each title.
+
+    Returns:
+        The Axes, ``(n, 2)``: photograph, heat.
+    """
+    columns = min(columns, len(images))
+    rows = int(np.ceil(len(images) / columns))
+    figure, grid = plt.subplots(2 * rows, columns, figsize=(1.72 * columns, 3.8 * rows), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    pairs = grid.reshape(rows, 2, columns).transpose(0, 2, 1).reshape(-1, 2)[: len(images)]
+    for i, (above, below) in enumerate(pairs):
+        picture = np.asarray(images[i]).clip(0, 255)
+        above.imshow(picture.astype(np.uint8))
+        above.set_title(_plain(titles[i]), fontsize=9, color=colours[i] if colours is not None else "black")
+        below.imshow(picture.mean(axis=-1), cmap="gray", vmin=0, vmax=255)
+        below.imshow(heat[i], cmap="inferno", vmin=0, vmax=1, alpha=0.65 * np.asarray(heat[i]))
+        if heat[i].max() > 0:
+            below.contour(heat[i], levels=[0.5], colors="white", linewidths=1.5)
+    figure.tight_layout(h_pad=0.4, w_pad=0.4)
+    return pairs
+
+
+def embedding_map(
+    points: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    images: np.ndarray | None = None,
+    most: int = 45,
+    title: str = "",
+    axes: Axes | None = None,
+) -> Axes:
+    """Show a map of images: a point for each, and thumbnails framed in their class's colour where there is room.
+
+    Args:
+        points: ``(n, 2)``, as ``helpers.explain.embedding`` returns them.
+        labels: Class of each point, ``(n,)`` integers.
+        class_names: Names of the classes.
+        images: RGB in [0, 255], ``(n, height, width, 3)``; no thumbnails by default.
+        most: Number of thumbnails.
+        title: Title of the Axes.
+        axes: Where to draw; a new figure by default.
+    """
+    axes = axes or plt.subplots(figsize=(7, 5.4))[1]
+    feature_scatter(points, labels, class_names, title, axes)
+    points = np.asarray(points)
+    room = np.ptp(points, axis=0) / 13  # that one thumbnail takes
+    shown: list[int] = []
+    for i in np.random.default_rng(0).permutation(len(points)) if images is not None else ():
+        if len(shown) < most and all(np.any(np.abs(points[i] - points[j]) > room) for j in shown):
+            thumbnail = OffsetImage(np.asarray(images[i]).clip(0, 255).astype(np.uint8), zoom=26 / len(images[i]))
+            frame = dict(edgecolor=COLOURS[labels[i] % len(COLOURS)], linewidth=2)
+            axes.add_artist(AnnotationBbox(thumbnail, points[i], pad=0.12, bboxprops=frame))
+            shown.append(i)
+    return axes
+
+
+def reliability(confidence: np.ndarray, accuracy: np.ndarray, images: np.ndarray, axes: Axes | None = None) -> Axes:
+    """Show how often a model is right against how sure it is; on the diagonal both are equal.
+
+    Args:
+        confidence: Mean confidence of each bin, ``(bins,)``, as ``helpers.evaluation.calibration`` returns it.
+        accuracy: Share of right predictions in each bin.
+        images: Number of images in each bin, written beside its point.
+        axes: Where to draw; a new figure by default.
+    """
+    axes = axes or plt.subplots(figsize=(5, 4))[1]
+    axes.plot([0, 1], [0, 1], ":", color=GREY, label="as sure as right")
+    axes.plot(confidence, accuracy, "o-", color=BLUE, label="the model")
+    for x, y, n in zip(confidence, accuracy, images, strict=True):
+        axes.annotate(str(n), (x, y), (5, -11), textcoords="offset points", fontsize=8, color=GREY)
+    axes.set(xlabel="mean confidence", ylabel="share that is right", xlim=(0, 1.04), ylim=(-0.02, 1.04))
+    axes.legend(frameon=False, loc="upper left", fontsize=9)
+    sns.despine(ax=axes)
+    axes.figure.tight_layout()
+    return axes
+
+
+def rate_range(rates: np.ndarray, losses: np.ndarray, suggestion: float, axes: Axes | None = None) -> Axes:
+    """Show the loss against a growing learning rate, with the suggested rate marked.
+
+    Args:
+        rates: Learning rates, ``(steps,)``, as ``helpers.callbacks.rate_range_test`` returns them.
+        losses: The loss at each.
+        suggestion: The rate to mark.
+        axes: Where to draw; a new figure by default.
+    """
+    axes = axes or plt.subplots(figsize=(7, 3))[1]
+    axes.plot(rates, losses, color=BLUE)
+    axes.axvline(suggestion, color=VERMILION, linestyle="--", label=f"suggested: {suggestion:.1e}")
+    axes.set(xscale="log", xlabel="learning rate (logarithmic)", ylabel="training loss")
+    _legend_beside(axes)
+    sns.despine(ax=axes)
     axes.figure.tight_layout()
     return axes
 

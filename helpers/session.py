@@ -3,6 +3,7 @@
 Until ``start`` has seen to the packages, nothing is needed here that Python does not bring.
 """
 
+import contextlib
 import importlib
 import os
 import shlex
@@ -38,6 +39,7 @@ def start(lesson: str) -> None:
                 "This runtime has no TensorFlow: choose a GPU or the CPU in Runtime, Change runtime type."
             )
         print(install(missing))
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's threads and TensorFlow's slow each other down
     quiet_tensorflow()
     import keras
 
@@ -96,15 +98,22 @@ def quiet_tensorflow() -> None:
     warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # tensorflow_hub still uses it
     warnings.filterwarnings("ignore", message="`shuffle=True` was passed")  # Keras says so of every tf.data.Dataset
     warnings.filterwarnings("ignore", message="IProgress not found")  # pooch's bar is drawn as text without ipywidgets
+    with without_log():
+        import tensorflow as tf
+    tf.get_logger().setLevel("ERROR")
+
+
+@contextlib.contextmanager
+def without_log():
+    """Drop what is written to stderr past Python's ``sys.stderr``, as TensorFlow's C++ code does."""
     stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:  # the log is written by C++, past Python's sys.stderr
+    with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        import tensorflow as tf
+        yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-    tf.get_logger().setLevel("ERROR")
 
 
 def machine() -> str:

@@ -108,3 +108,47 @@ def test_epoch_line_prints_one_line_an_epoch_with_validation(capsys):
 def test_epoch_line_leaves_out_the_learning_rate(capsys):
     fit("learning_rate", [0.125], callbacks.EpochLine())
     assert "0.125" not in capsys.readouterr().out
+
+
+# The learning-rate range test
+
+
+@pytest.fixture
+def line_model(rng):
+    """A linear model with Adam, and the data of a line."""
+    inputs = rng.normal(size=(200, 3)).astype(np.float32)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.123), "mse")
+    return model, inputs, (inputs @ [1.0, -2.0, 0.5]).astype(np.float32)
+
+
+def test_rate_range_test_suggests_a_rate_that_learns_and_leaves_the_model_as_it_was(line_model):
+    model, inputs, labels = line_model
+    before = model.get_weights()
+    found = callbacks.rate_range_test(model, inputs, labels, lowest=1e-4, highest=100.0)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert model.optimizer.learning_rate.numpy() == np.float32(0.123)
+    assert model.optimizer.iterations.numpy() == 0
+    assert len(found.rates) == len(found.losses) <= 60
+    assert np.allclose(np.diff(np.log(found.rates)), np.log(1e6) / 59, atol=1e-3)
+    assert found.rates[0] < found.suggestion < found.rates[found.losses.argmin()]
+    assert found.losses[-1] > 4 * found.losses.min()  # it ended where the loss exploded
+    model.optimizer.learning_rate = found.suggestion
+    history = model.fit(inputs, labels, epochs=20, verbose=0).history["loss"]
+    assert history[-1] < 0.2 * history[0]
+
+
+def test_rate_range_test_starts_with_the_loss_of_the_model_as_it_is(line_model):
+    model, inputs, labels = line_model
+    found = callbacks.rate_range_test(model, inputs, labels, batch_size=5000, lowest=1e-8, highest=1e-7)
+    assert found.losses == pytest.approx(model.evaluate(inputs, labels, verbose=0), rel=0.2)
+
+
+def test_rate_range_test_refuses_what_it_cannot_work_with(line_model):
+    model, inputs, labels = line_model
+    with pytest.raises(ValueError, match=r"60 rates from 1 to 0\.1: let them rise"):
+        callbacks.rate_range_test(model, inputs, labels, lowest=1, highest=0.1)
+    with pytest.raises(ValueError, match="5 rates from 1e-05"):
+        callbacks.rate_range_test(model, inputs, labels, steps=5)
+    with pytest.raises(ValueError, match="loss is not a number at the rate 1e-05: check pixels and labels"):
+        callbacks.rate_range_test(model, inputs * np.nan, labels)

@@ -16,6 +16,8 @@ from helpers import config, lessons
 
 LESSONS = tool.lessons()
 NAMES = [path.stem[:2] for path in LESSONS]
+EXERCISES = tool.lessons(folder=tool.EXERCISES)
+NAMES_OF_EXERCISES = [path.stem[:2] for path in EXERCISES]
 TARGET = re.compile(r"\]\(([^)\s]+)")
 
 
@@ -70,6 +72,19 @@ def run_cell(tmp_path):
 def test_setup_cell_and_colab_links_are_the_projects(path):
     notebook = nbformat.read(path, as_version=4)
     assert tool.renewed(notebook, path.name[:2]) == notebook, "run tools/colab.py --lessons"
+
+
+@pytest.mark.parametrize("path", EXERCISES, ids=NAMES_OF_EXERCISES)
+def test_setup_cell_and_colab_links_of_exercises_are_the_projects(path):
+    for each in (path, tool.SOLUTIONS / path.name):
+        notebook = nbformat.read(each, as_version=4)
+        assert tool.renewed(notebook, path.name[:2], root="../..") == notebook, "run tools/colab.py --lessons"
+
+
+def test_setup_cell_of_exercises_finds_the_project_two_folders_above(run_python):
+    off_colab = "import sys; sys.modules.pop('google.colab', None)\n"
+    code = off_colab + tool.setup_source("02", root="../..").replace("session.start(", "print(session.__file__, ")
+    assert run_python(code, cwd=tool.EXERCISES).startswith(str(config.ROOT))
 
 
 def test_colab_links_of_the_readme_are_the_projects():
@@ -162,6 +177,11 @@ def test_copy_carries_every_result_that_its_lesson_reads(copies, number):
     assert read <= {path.name for path in tool.carried(number)}
 
 
+def test_copy_carries_the_pictures_that_its_lesson_shows():
+    assert config.ROOT / "data" / "tensorboard.png" in tool.carried("02")
+    assert all(path.is_file() for path in tool.carried("02"))
+
+
 def test_unpacking_that_was_interrupted_is_made_good(copies, run_cell, tmp_path):
     source = tool.setup_cell(copies["04"]).source
     name = re.search(r'abspath\("(.+?)"\)', source)[1]
@@ -183,6 +203,22 @@ def test_copy_differs_from_its_lesson_in_the_setup_cell_and_in_links_alone(copie
         if new.cell_type == "markdown":
             assert TARGET.sub("](", old.source) == TARGET.sub("](", new.source)
             assert all(target[1].startswith(("#", "http")) for target in TARGET.finditer(new.source))
+
+
+@pytest.mark.parametrize("path", EXERCISES, ids=NAMES_OF_EXERCISES)
+def test_copy_of_exercises_is_small_runs_alone_and_carries_the_samples_that_it_reads(path, run_cell, tmp_path):
+    copy = tool.self_contained(path)
+    assert len(nbformat.writes(copy).encode()) <= tool.MOST_BYTES
+    done = run_cell(tool.setup_cell(copy).source)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "empty").iterdir()
+    code = "\n".join(cell.source for cell in copy.cells if cell.cell_type == "code")
+    read = set(re.findall(r'config\.SAMPLES / "(\w+)"', code))
+    assert read
+    assert read == {each.name for each in (folder / "data" / "samples").iterdir()}
+    links = [target for cell in copy.cells if cell.cell_type == "markdown" for target in TARGET.findall(cell.source)]
+    assert f"{tool.address()}/blob/main/notebooks/{path.name}" in links
+    assert all(link.startswith(("#", "http")) for link in links)
 
 
 def test_links_of_a_copy_lead_into_the_repository(copies):

@@ -235,6 +235,16 @@ def test_missing_splits_are_drawn_from_train_class_by_class(images_in):
     assert names(found.test)[:4] != [f"train/cat/{i:02d}.jpg" for i in range(4)]  # not the first ones
 
 
+def test_files_that_are_no_images_take_no_place_in_a_drawn_split(images_in):
+    folder = images_in(train=dict(cat=4, dog=4))
+    for name in ("cat", "dog"):
+        (folder / "train" / name / "Thumbs.db").write_text("no image")
+    for seed in range(10):
+        found = data.find_images(folder, seed=seed)
+        assert found.counts().drop("total").to_dict("list") == {"train": [2, 2], "validation": [1, 1], "test": [1, 1]}
+        assert len(found.skipped) == 2
+
+
 def test_only_the_missing_split_is_drawn(images_in):
     found = data.find_images(images_in(train=dict(cat=10, dog=10), test=dict(cat=3, dog=3)))
     assert found.counts().loc["total"].to_dict() == {"train": 16, "validation": 4, "test": 6}

@@ -298,3 +298,35 @@ def test_recorded_results_are_shown_to_their_last_letter(tmp_path):
     table = evaluation.recorded("02", tmp_path)
     assert text in repr(table)
     assert text in table.to_html()
+
+
+# Calibration
+
+
+def test_calibration_compares_confidence_with_the_share_that_is_right():
+    probabilities = np.array([[0.95, 0.05]] * 4 + [[0.35, 0.65]] * 2 + [[0.0, 1.0]])
+    labels = np.array([0, 0, 0, 1, 1, 0, 1])
+    found = evaluation.calibration(labels, probabilities)
+    assert found.confidence == pytest.approx([0.65, (4 * 0.95 + 1) / 5])
+    assert found.accuracy == pytest.approx([1 / 2, 4 / 5])
+    assert found.images.tolist() == [2, 5]
+    assert found.error == pytest.approx((2 * 0.15 + 5 * 0.16) / 7)
+
+
+def test_a_model_that_is_as_sure_as_it_is_right_has_no_calibration_error(rng):
+    sure = rng.uniform(0.5, 1, 20_000)
+    labels = (rng.random(20_000) > sure).astype(int)
+    found = evaluation.calibration(labels, np.stack([sure, 1 - sure], axis=1))
+    assert found.error < 0.015
+    assert len(found.images) == 5  # no image is less sure than half
+
+
+def test_calibration_refuses_logits_and_nothing():
+    for wrong in (np.array([[2.0, -1.0]]), np.array([[0.5, 0.1]]), np.zeros((0, 2))):
+        with pytest.raises(ValueError, match="probabilities that add up to 1: put logits through a softmax"):
+            evaluation.calibration(np.zeros(len(wrong), int), wrong)
+
+
+def test_two_models_are_not_compared_on_no_images():
+    with pytest.raises(ValueError, match="no images to compare"):
+        evaluation.paired_difference(np.array([], int), np.zeros((0, 2)), np.zeros((0, 2)))

@@ -151,12 +151,12 @@ def test_file_that_is_not_whole_is_made_again(toy, images, folder):
 
 
 def test_pass_that_fails_leaves_no_file_and_can_be_repeated(toy, images, folder):
-    whole = Path(images.paths[50]).read_bytes()
-    Path(images.paths[50]).write_bytes(b"no image")
+    whole = Path(images.paths[51]).read_bytes()
+    Path(images.paths[51]).write_bytes(b"no image")
     with pytest.raises(Exception, match="cannot identify image file"):
         features.extract(toy, images, folder=folder)
     assert files(folder) == {}
-    Path(images.paths[50]).write_bytes(whole)
+    Path(images.paths[51]).write_bytes(whole)
     kept = features.extract(toy, images, folder=folder)
     np.testing.assert_allclose(kept, expected(toy, images), rtol=1e-5, atol=1e-6)
 
@@ -218,34 +218,24 @@ def test_training_the_upper_part_on_kept_activations_gives_the_weights_of_traini
     (_, _, whole), (lower, upper, joined) = two_equal_models()
     before = joined.get_weights()
     kept = features.extract(lower, images, folder=folder)
-    for model, examples in [
-        (whole, data.pipeline(images, SIZE, 16, shuffle_seed=1)),
-        (upper, features.batches(kept, images.labels, 16, shuffle_seed=1)),
-    ]:
+    for model, pixels in [(whole, data.read(images, SIZE).astype("float32")), (upper, kept)]:
         keras.utils.set_random_seed(7)
         model.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy")
-        model.fit(examples, epochs=3, shuffle=False, verbose=0)
+        model.fit(pixels, images.labels, 16, epochs=3, verbose=0)
     for a, b in zip(whole.get_weights(), joined.get_weights(), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-6)  # float32, three epochs of rounding
     moved = [not np.array_equal(a, b) for a, b in zip(before, joined.get_weights(), strict=True)]
     assert moved == [False] * 6 + [True] * 4  # convolution and BatchNorm below, convolution and dense above
 
 
-def test_batches_hold_each_example_once_with_its_label_in_a_new_order_each_epoch(rng):
-    kept, numbered = rng.random((70, 3), dtype=np.float32), np.arange(70)
-    shuffled = features.batches(kept, numbered, 32, shuffle_seed=4)
-    orders = []
-    for _ in range(2):
-        read, labels = zip(*shuffled.as_numpy_iterator(), strict=True)
-        assert [len(part) for part in labels] == [32, 32, 6]
-        orders.append(np.concatenate(labels))
-        np.testing.assert_array_equal(np.concatenate(read), kept[orders[-1]])
-        assert sorted(orders[-1]) == numbered.tolist()
-    assert orders[0].tolist() != orders[1].tolist()
-    in_order = np.concatenate([labels for _, labels in features.batches(kept, numbered).as_numpy_iterator()])
-    assert in_order.tolist() == numbered.tolist()
-    with pytest.raises(ValueError, match="70 features and 69 labels: for several copies, tile the labels"):
-        features.batches(kept, numbered[1:])
+def test_a_change_that_only_images_of_the_last_class_show_is_noticed(images, folder):
+    for path in images.paths[images.labels == 0]:  # the first ones
+        Image.new("RGB", (SIZE, SIZE)).save(path)
+    kept = []
+    for scale in (1.0, 2.0):
+        layers = [keras.Input((SIZE, SIZE, 3)), keras.layers.Rescaling(scale)]  # black stays black
+        kept.append(features.extract(keras.Sequential(layers), images, folder=folder))
+    np.testing.assert_allclose(kept[1], 2 * kept[0])
 
 
 # --- the disk
@@ -262,7 +252,7 @@ def test_what_was_not_used_for_longest_is_removed_beyond_the_most_that_is_kept(t
         os.utime(folder / name, (time.time() - age,) * 2)
     (folder / "note.txt").write_text("not ours")
     extract(20)  # used again
-    monkeypatch.setattr(features, "MOST_KEPT_BYTES", 50 * 4 * 4 * 5 * 4)
+    monkeypatch.setattr(features, "MOST_BYTES_ON_DISK", 50 * 4 * 4 * 5 * 4)
     (third,) = extract(22) - {first, second, "note.txt"}
     assert set(files(folder)) == {first, third, "note.txt"}
     (largest,) = extract(60) - {first, third, "note.txt"}  # what was asked for stays in any case
@@ -281,7 +271,7 @@ def test_kept_features_of_another_owner_are_used(toy, images, folder, monkeypatc
 
 def test_disk_without_room_is_said_before_the_pass(toy, images, folder, monkeypatch):
     monkeypatch.setattr(features.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1000))
-    Path(images.paths[50]).write_bytes(b"no image")  # which is not read
+    Path(images.paths[51]).write_bytes(b"no image")  # which is not read
     with pytest.raises(ValueError, match=r"need 0\.0 GB in .*features \(the disk has no room\): make room"):
         features.extract(toy, images, folder=folder)
 

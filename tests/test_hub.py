@@ -63,6 +63,16 @@ def test_hub_layer_computes_in_float32_whatever_the_policy(handle, layer, images
     np.testing.assert_array_equal(classifier(handle).layers[0](images), layer(images))
 
 
+def test_tfsm_layer_gives_the_same_features_in_a_dictionary_that_sequential_cannot_hand_on(handle, layer, images):
+    """What lesson 02 says of Keras's own layer for SavedModels."""
+    saved_model = keras.layers.TFSMLayer(handle, call_endpoint="serving_default", trainable=False)
+    outputs = saved_model(images)
+    assert [*outputs] == ["output_0"]
+    np.testing.assert_allclose(outputs["output_0"], layer(images), rtol=1e-5)  # float32, perhaps in another order
+    with pytest.raises((AttributeError, KeyError, TypeError, ValueError)):
+        keras.Sequential([keras.Input((8, 8, 3)), saved_model, keras.layers.Dense(2)])
+
+
 # --- saved models
 
 

@@ -17,6 +17,7 @@ from nbformat import v4
 from helpers import config
 
 LESSONS = sorted((config.ROOT / "notebooks").glob("[0-9]*.ipynb"))
+SOLUTIONS = sorted((config.ROOT / "notebooks" / "solutions").glob("[0-9]*.ipynb"))
 TAGS = {
     "setup",
     "parameters",
@@ -40,7 +41,7 @@ FENCED = re.compile(r"^```.*?^```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(\s*([^)\s]+)[^)]*\)|(?:href|src)=[\"']([^\"']+)")
 IMAGE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)|<img[^>]+src=[\"']([^\"']+)")
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
-COLAB = re.compile(r"https://colab\.research\.google\.com/github/[\w.-]+/[\w.-]+/blob/[\w.-]+/notebooks/([\w.-]+)")
+COLAB = re.compile(r"https://colab\.research\.google\.com/github/[\w.-]+/[\w.-]+/blob/[\w.-]+/notebooks/([\w./-]+)")
 
 
 @dataclasses.dataclass
@@ -174,7 +175,8 @@ def no_assertion_on_a_test_result(lesson):
 def title_and_badge(lesson):
     first = lesson.notebook.cells[0]
     titled = first.cell_type == "markdown" and re.search(r"^# \S", first.source, re.MULTILINE)
-    named = BADGE in first.source and lesson.path.name in COLAB.findall(first.source)
+    place = lesson.path.as_posix().rpartition("notebooks/")[2]
+    named = BADGE in first.source and place in COLAB.findall(first.source)
     return ["no title in the first cell"] * (not titled) + [f"no Colab badge for {lesson.path.name}"] * (not named)
 
 
@@ -221,6 +223,30 @@ CHECKS = (
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_stored_lesson(path, check):
+    assert check(Lesson(path, nbformat.read(path, as_version=4))) == []
+
+
+CHECKS_OF_SOLUTIONS = (
+    execution_counts,
+    checked_outputs,
+    known_tags,
+    no_stderr,
+    errors_only_where_meant,
+    no_machine_path,
+    size,
+    short_code_cells,
+    figures_have_alternative_text,
+    photographs_come_early,
+    no_assertion_on_a_test_result,
+    title_and_badge,
+    links_resolve,
+    no_pictures_in_prose,
+)
+
+
+@pytest.mark.parametrize("check", CHECKS_OF_SOLUTIONS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
+def test_stored_solutions(path, check):
     assert check(Lesson(path, nbformat.read(path, as_version=4))) == []
 
 

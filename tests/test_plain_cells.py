@@ -8,7 +8,7 @@ import sys
 import nbformat
 import pytest
 
-from helpers import config, data, lessons
+from helpers import config, data, folder, lessons
 
 PATHS = sorted((config.ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
@@ -24,11 +24,13 @@ def photographs(tmp_path):
     """A function that copies a few photographs per class into a folder of their own."""
 
     def copied(settings):
-        images = data.find_images(config.SAMPLES / settings.dataset).train.draw(per_class=8, seed=0)
+        place = config.SAMPLES / settings.dataset
+        dataset = data.find_images(place) if (place / "train").is_dir() else folder.split(folder.check(place))
+        images = dataset.train.draw(per_class=8, seed=0)
         for source, label in zip(images.paths, images.labels, strict=True):
-            folder = tmp_path / "mine" / images.class_names[label]
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, folder)
+            target = tmp_path / "mine" / images.class_names[label]
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
         return tmp_path / "mine"
 
     return copied

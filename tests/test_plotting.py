@@ -1,3 +1,5 @@
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -6,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
 from helpers import plotting
-from helpers.evaluation import Proportion
+from helpers.evaluation import Difference, Proportion
 
 HISTORY = {
     "accuracy": [0.5, 0.7, 0.8],
@@ -50,6 +52,14 @@ def test_image_grid_shows_each_image_with_its_title(images):
         np.testing.assert_array_equal(a.get_images()[0].get_array(), image)
     assert len(axes[0].figure.axes) == 6  # two rows of three, the last place empty
     assert not any(a.axison for a in axes[0].figure.axes)
+
+
+def test_titles_of_predictions_do_not_overlap(images):
+    probabilities = np.tile([1.0, 0.0], (4, 1))
+    axes = plotting.predictions(images[:4], np.ones(4, int), probabilities, ["yoghurt", "melon"])
+    renderer = axes[0].figure.canvas.get_renderer()
+    boxes = [a.title.get_window_extent(renderer) for a in axes]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 def test_image_grid_needs_no_titles(images):
@@ -208,6 +218,26 @@ def test_proportions_are_drawn_where_told():
     assert plotting.proportions(PROPORTIONS, axes=given) is given
 
 
+DIFFERENCES = {"new_background": Difference(0.2, (0.1, 0.3), 30, 10), "CORAL": Difference(-0.05, (-0.15, 0.05), 5, 10)}
+
+
+def test_differences_are_points_in_per_cent_with_their_intervals_and_filled_where_resolved():
+    axes = plotting.differences(DIFFERENCES, "points gained")
+    drawn = [container.lines for container in axes.containers]
+    assert [(points.get_xdata()[0], points.get_ydata()[0]) for points, _, _ in drawn] == [(20, 0), (-5, 1)]
+    ends = [tuple(bars.get_segments()[0][:, 0]) for _, _, (bars,) in drawn]
+    np.testing.assert_allclose(ends, [(10, 30), (-15, 5)])
+    assert [to_hex(points.get_markerfacecolor()) for points, _, _ in drawn] == [plotting.BLUE.lower(), "#ffffff"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["new background", "CORAL"]
+    assert axes.get_xlabel() == "points gained"
+    assert axes.yaxis_inverted()
+
+
+def test_differences_are_drawn_where_told():
+    _, given = plt.subplots()
+    assert plotting.differences(DIFFERENCES, "points", axes=given) is given
+
+
 @pytest.fixture
 def shares() -> pd.DataFrame:
     rows = pd.Index(["head", "top", "all"], name="what is trained")
@@ -262,6 +292,14 @@ def test_feature_maps_show_the_most_varied_channels_one_row_a_layer(rng):
     assert len(grid[1, 1].get_images()) == 0  # a layer of one channel leaves the place empty
     assert not any(axes.axison for axes in grid.flat)
     assert [row[0].get_title(loc="left") for row in grid] == ["first layer", "second layer"]
+
+
+def test_feature_maps_show_channels_that_look_alike_once_and_constant_ones_never(rng):
+    first, second = rng.normal(size=(2, 6, 6))
+    activations = np.stack([3 * first, -2 * first, second, np.ones((6, 6))], axis=-1)
+    (row,) = plotting.feature_maps({"a layer": activations}, columns=3)
+    shown = [axes.get_images()[0].get_array() for axes in row if axes.get_images()]
+    np.testing.assert_array_equal(shown, [3 * first, second])
 
 
 def test_curves_beyond_the_number_of_colours_start_over():
@@ -337,3 +375,57 @@ def test_block_names_each_step_and_its_shortcut():
     axes = plotting.block(["widen", "filter"], shortcut="unchanged")
     texts = [text.get_text() for text in axes.texts]
     assert {"widen", "filter", "+", "unchanged", "input", "output"} <= set(texts)
+
+
+# What a model looks at, how sure it is, and which rate it takes
+
+
+def test_grad_cam_shows_each_photograph_above_its_heat(images):
+    heat = np.zeros((5, 8, 8), np.float32)
+    heat[:4, 2:5, 2:5] = 1
+    pairs = plotting.grad_cam(images, heat, [f"no. {i}" for i in range(5)], columns=3)
+    assert pairs.shape == (5, 2)
+    for i, (above, below) in enumerate(pairs):
+        np.testing.assert_array_equal(above.images[0].get_array(), images[i])
+        np.testing.assert_array_equal(below.images[1].get_array(), heat[i])
+        assert above.get_title() == f"no. {i}"
+        above_box, below_box = above.get_position(), below.get_position()
+        assert above_box.x0 == pytest.approx(below_box.x0)
+        assert above_box.y0 > below_box.y0
+    assert len(pairs[0, 1].collections) == 1  # the line around the hottest places
+    assert len(pairs[4, 1].collections) == 0  # no heat, no line
+    assert pairs[0, 0].get_position().y0 == pairs[2, 0].get_position().y0 > pairs[3, 0].get_position().y0
+
+
+def test_embedding_map_frames_thumbnails_in_their_class_and_does_not_pile_them_up(rng):
+    points, labels = rng.uniform(size=(200, 2)), np.arange(200) % 3
+    pictures = rng.integers(0, 256, (200, 16, 16, 3), dtype=np.uint8)
+    axes = plotting.embedding_map(points, labels, ["a", "b", "c"], pictures, most=20)
+    boxes = [each for each in axes.get_children() if type(each).__name__ == "AnnotationBbox"]
+    assert 10 < len(boxes) <= 20
+    places = np.array([box.xy for box in boxes])
+    apart = np.abs(places[:, np.newaxis] - places).max(axis=-1) + np.eye(len(boxes))
+    assert apart.min() > 1 / 14
+    for box in boxes:
+        (number,) = np.flatnonzero((points == box.xy).all(axis=1))
+        assert to_hex(box.patch.get_edgecolor()) == plotting.COLOURS[labels[number]].lower()
+    assert legend_texts(axes) == ["a", "b", "c"]
+    assert not [x for x in plotting.embedding_map(points, labels, "abc").get_children() if "Bbox" in type(x).__name__]
+
+
+def test_reliability_shows_bins_with_their_numbers_beside_the_diagonal():
+    axes = plotting.reliability(np.array([0.5, 0.9]), np.array([0.4, 0.95]), np.array([7, 30]))
+    np.testing.assert_array_equal(line(axes, "the model").get_ydata(), [0.4, 0.95])
+    np.testing.assert_array_equal(line(axes, "as sure as right").get_ydata(), [0, 1])
+    assert [text.get_text() for text in axes.texts] == ["7", "30"]
+
+
+def test_rate_range_is_logarithmic_and_marks_the_suggestion():
+    axes = plotting.rate_range(np.array([1e-4, 1e-2, 1.0]), np.array([2.0, 0.5, 9.0]), 1e-3)
+    assert axes.get_xscale() == "log"
+    assert line(axes, "suggested: 1.0e-03").get_xdata()[0] == 1e-3
+
+
+def test_no_images_make_no_figure():
+    assert plotting.image_grid(np.zeros((0, 8, 8, 3))).shape == (0,)
+    assert plotting.predictions(np.zeros((0, 8, 8, 3)), [], np.zeros((0, 2)), ["a", "b"]).shape == (0,)

@@ -111,6 +111,16 @@ def test_one_lesson_with_an_expected_error_is_stored_and_recorded(folders, capsy
     assert sorted(p.name for p in tool.NOTEBOOKS.iterdir()) == ["01_made_up.ipynb", "02_other.ipynb"]
 
 
+def test_solutions_are_run_in_their_own_folder(folders):
+    write_lesson("raise SystemError")
+    (tool.NOTEBOOKS / "solutions").mkdir()
+    path = write_lesson("import os; print(os.getcwd())", name="solutions/01_made_up.ipynb")
+    assert tool.main(["--solutions"]) == 0
+    executed = nbformat.read(folders / "build" / "solutions" / "01_made_up.ipynb", as_version=4)
+    assert executed.cells[1].outputs[0].text.strip() == str(path.parent)
+    assert not tool.EXECUTED.exists()
+
+
 def test_a_lesson_whose_kernel_dies_fails_and_the_next_one_runs(folders, capsys):
     write_lesson("import os; os._exit(1)", name="01_dies.ipynb")
     write_lesson("1", name="02_lives.ipynb")
@@ -258,6 +268,15 @@ def test_a_picture_is_stored_in_the_smallest_form_and_looks_the_same():
         assert len(stored) <= len(encoded)
         shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(stored))).convert("RGB"), dtype=float)
         assert np.abs(shown - pixels).mean() < 6  # of 255
+
+
+def test_a_picture_whose_green_and_blue_need_many_colours_is_not_reduced_to_256():
+    pixels = np.zeros((256, 256, 3), np.uint8)
+    pixels[..., 1], pixels[..., 2] = np.mgrid[:256, :256]
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "png")
+    _, stored = tool.smaller_picture(base64.b64encode(png.getvalue()).decode())
+    assert Image.open(io.BytesIO(base64.b64decode(stored))).mode == "RGB"
 
 
 def test_alternative_text_of_a_cell_goes_with_its_picture():

@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import config, lessons
+from helpers import config, folder, lessons
 
-PIXELS = {"groceries": 128, "groceries32": 32, "pets": 112, "fruits360": 100, "fruits_in_shops": 100, "beans": 128}
+PIXELS = {
+    "groceries": 128,
+    "groceries32": 32,
+    "pets": 112,
+    "fruits360": 100,
+    "fruits_in_shops": 100,
+    "beans": 128,
+    "vegetables": 128,
+}
+NOT_SPLIT = "vegetables"  # a folder as learners have one
+SPLIT = [name for name in PIXELS if name != NOT_SPLIT]
 FEWEST = {  # images per class in train, validation and test
     "groceries": (55, 15, 50),
     "groceries32": (50, 15, 50),
@@ -23,7 +33,8 @@ SPLITS = ("train", "validation", "test")
 
 
 def files(name, split="*"):
-    return [path for path in sorted((config.SAMPLES / name).glob(f"{split}/*/*")) if path.is_file()]
+    place = "*/*" if name == NOT_SPLIT else f"{split}/*/*"
+    return [path for path in sorted((config.SAMPLES / name).glob(place)) if path.is_file()]
 
 
 def credits_of(name):
@@ -36,7 +47,7 @@ def hashes():
     """Set and split to the difference hashes of its files, ``(n, 256)``."""
     return {
         (name, split): np.array([tool.difference_hash(Image.open(path)) for path in files(name, split)])
-        for name in PIXELS
+        for name in SPLIT
         for split in SPLITS
     }
 
@@ -54,7 +65,7 @@ def test_every_file_is_credited_and_every_credit_has_its_file(name):
     assert {row["licence"] for row in rows} == {"CC BY-SA 4.0" if name == "pets" else "MIT"}
 
 
-@pytest.mark.parametrize("name", PIXELS)
+@pytest.mark.parametrize("name", SPLIT)
 def test_classes_are_balanced_and_large_enough(name):
     class_names = sorted(path.name for path in (config.SAMPLES / name / "train").iterdir())
     for split, fewest in zip(SPLITS, FEWEST[name], strict=True):
@@ -76,17 +87,27 @@ def test_the_samples_are_small_enough_for_git():
     assert sum(path.stat().st_size for name in PIXELS for path in files(name)) <= 20e6
 
 
-@pytest.mark.parametrize("name", [name for name in PIXELS if name != "fruits360"])
+@pytest.mark.parametrize("name", [name for name in SPLIT if name != "fruits360"])
 def test_no_picture_has_a_near_copy_in_another_split(hashes, name):
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
         found = tool.distances(hashes[name, one], hashes[name, other])
         assert found.min(initial=256) >= tool.APART, f"{one} and {other}"
 
 
-@pytest.mark.parametrize("name", [name for name in PIXELS if name != "fruits360"])
+@pytest.mark.parametrize("name", [name for name in SPLIT if name != "fruits360"])
 def test_no_two_test_pictures_are_near_copies(hashes, name):
     found = tool.distances(hashes[name, "test"], hashes[name, "test"])
     assert found[~np.eye(len(found), dtype=bool)].min() >= tool.APART
+
+
+def test_the_folder_of_lesson_06_is_clean_and_shares_no_class_with_another_set():
+    checked = folder.check(config.SAMPLES / NOT_SPLIT)
+    assert checked.findings == ()
+    assert checked.images.class_names == tuple(sorted(tool.VEGETABLES))
+    counts = checked.counts()
+    assert counts["images"].tolist() == counts["independent"].tolist() == [60, 60, 50, 60, 60, 60]
+    others = {row["path in source"] for name in SPLIT for row in credits_of(name)}
+    assert not others & {row["path in source"] for row in credits_of(NOT_SPLIT)}
 
 
 def test_the_same_fruits_are_on_white_and_in_shops():
@@ -129,6 +150,14 @@ def test_a_near_copy_of_a_test_picture_is_not_trained_on(groceries):
     assert "test/Fruit/Apple/Red/Red_03.jpg" in sources
     assert "train/Fruit/Apple/Red/Red_07.jpg" not in sources
     assert len(sources) == len(set(sources)) == 9 + 6 + 39
+
+
+def test_vegetables_are_taken_from_all_splits_and_not_split(groceries, monkeypatch):
+    monkeypatch.setattr(tool, "VEGETABLES", {"apple": "Red"})
+    tool.make_vegetables(groceries)
+    names = [row["file"] for row in credits_of("vegetables")]
+    assert len(names) == 40 + 6 + 9
+    assert {name.partition("_")[0] for name in names} == {"apple/test", "apple/train", "apple/val"}
 
 
 def test_a_folder_without_pictures_is_told_in_one_sentence(groceries, tmp_path):

@@ -129,6 +129,15 @@ def test_runtime_without_tensorflow_is_left_as_it_is(project_needs, monkeypatch)
         session.start("02")
 
 
+def test_numpy_leaves_the_second_processor_to_tensorflow(monkeypatch):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    session.start("02")
+    assert os.environ.pop("OPENBLAS_NUM_THREADS") == "1"
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
+    session.start("02")
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "4"
+
+
 def test_bare_python_lacks_what_the_requirements_are_read_with(monkeypatch):
     monkeypatch.setitem(sys.modules, "packaging.requirements", None)
     assert session.missing_requirements() == ["packaging"]

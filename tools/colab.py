@@ -1,7 +1,8 @@
-"""Self-contained copies of the lessons, and what ties the lessons to the repository's address.
+"""Self-contained copies of lessons and exercises, and what ties them to the repository's address.
 
-python tools/colab.py            builds dist/colab/NN_*.ipynb: each carries the helpers and its sample images
-python tools/colab.py --lessons  writes setup cells and Colab links anew, in the lessons and the README
+python tools/colab.py            builds dist/colab/NN_*.ipynb and dist/colab/exercises/NN_*.ipynb: each carries the
+                                 helpers and its sample images
+python tools/colab.py --lessons  writes setup cells and Colab links anew, in lessons, exercises and README
 
 The repository's address stands in pyproject.toml, its name is "course"; the setup cell's text stands here.
 """
@@ -16,8 +17,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import make_exercises
 import nbformat
-from run_lessons import lessons, write_atomically
+from make_exercises import EXERCISES, SOLUTIONS
+from run_lessons import NOTEBOOKS, lessons, write_atomically
 
 from helpers import config
 from helpers import lessons as numbers
@@ -31,14 +34,19 @@ COPIES = config.ROOT / "dist" / "colab"
 MOST_BYTES = 6 * 1000 * 1000  # of a copy
 CARRIED = ("pyproject.toml", "LICENSE", "data/README.md", "data/datasets.toml", "data/results/networks.json")
 SECOND_TEST_SETS = {"05": ("fruits_in_shops",)}  # lesson number to further samples that it uses
+OTHER_SETS_OF_EXERCISES = {
+    "01": ("beans",),
+    "05": ("fruits360", "fruits_in_shops"),
+}  # lesson number to its exercises' samples, where they are not the lesson's
+PICTURES = {"02": ("data/tensorboard.png",)}  # lesson number to pictures that it shows
 COLAB_LINK = re.compile(r"https://colab\.research\.google\.com/github/[\w.-]+/[\w.-]+/blob/")
 LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)\s]+)")
 
 SETUP = """\
 import os, sys
 
-os.path.isdir("../helpers") or os.path.isdir("course") or os.system("git clone -q --depth=1 {address}")  # fmt: skip
-sys.path[:0] = ["..", "course"]
+os.path.isdir("{root}/helpers") or os.path.isdir("course") or os.system("git clone -q --depth=1 {address}")  # fmt: skip
+sys.path[:0] = ["{root}", "course"]
 from helpers import session
 
 session.start("{number}")
@@ -71,9 +79,9 @@ def address() -> str:
     return project["urls"]["Repository"]
 
 
-def setup_source(number: str) -> str:
-    """The setup cell of a lesson."""
-    return SETUP.format(address=address(), number=number).rstrip()
+def setup_source(number: str, root: str = "..") -> str:
+    """The setup cell of a notebook from which ``root`` leads to the project's folder."""
+    return SETUP.format(address=address(), number=number, root=root).rstrip()
 
 
 def with_colab_links(text: str) -> str:
@@ -89,22 +97,30 @@ def setup_cell(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return cell
 
 
-def renewed(notebook: nbformat.NotebookNode, number: str) -> nbformat.NotebookNode:
-    """A lesson with its setup cell and Colab links as they should be."""
+def renewed(notebook: nbformat.NotebookNode, number: str, root: str = "..") -> nbformat.NotebookNode:
+    """A lesson, or the solutions of exercises, with setup cell and Colab links as they should be."""
     notebook = copy.deepcopy(notebook)
-    setup_cell(notebook).source = setup_source(number)
+    setup_cell(notebook).source = setup_source(number, root)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = with_colab_links(cell.source)
     return notebook
 
 
-def carried(number: str) -> list[Path]:
-    """The files that the copy of a lesson carries."""
-    datasets = {part.dataset for part in numbers.parts(number, "sample")} | set(SECOND_TEST_SETS.get(number, ()))
+def sets_of(number: str, exercises: bool = False) -> set[str]:
+    """Names of the samples that a lesson, or its exercises, use."""
+    if exercises and number in OTHER_SETS_OF_EXERCISES:
+        return set(OTHER_SETS_OF_EXERCISES[number])
+    return {part.dataset for part in numbers.parts(number, "sample")} | set(SECOND_TEST_SETS.get(number, ()))
+
+
+def carried(number: str, exercises: bool = False) -> list[Path]:
+    """The files that the copy of a lesson, or of its exercises, carries."""
     files = [config.ROOT / name for name in CARRIED] + sorted((config.ROOT / "helpers").glob("*.py"))
+    files += [config.ROOT / name for name in PICTURES.get(number, ())]
     files += sorted(config.RESULTS.glob(f"{number}_*.json"))
-    return files + [path for name in sorted(datasets) for path in sorted((config.SAMPLES / name).rglob("*.*"))]
+    datasets = sorted(sets_of(number, exercises))
+    return files + [path for name in datasets for path in sorted((config.SAMPLES / name).rglob("*.*"))]
 
 
 def packed(files: list[Path]) -> bytes:
@@ -118,9 +134,9 @@ def packed(files: list[Path]) -> bytes:
 
 
 def self_contained(path: Path) -> nbformat.NotebookNode:
-    """A lesson that brings the course with it; its links lead to the repository."""
+    """A lesson, or exercises, with the course inside; its links lead to the repository."""
     notebook, number = nbformat.read(path, as_version=4), path.name[:2]
-    content = packed(carried(number))
+    content = packed(carried(number, exercises=path.parent == EXERCISES))
     folder = f"course-{number}-{hashlib.sha256(content).hexdigest()[:8]}"
     cell = setup_cell(notebook)
     cell.source = SETUP_OF_COPY.format(packed=base64.b85encode(content).decode(), folder=folder, number=number).rstrip()
@@ -132,14 +148,14 @@ def self_contained(path: Path) -> nbformat.NotebookNode:
         if each.cell_type == "code":  # outputs are left out: the photographs need the room
             each.outputs, each.execution_count = [], None
         if each.cell_type == "markdown":
-            each.source = LINK.sub(lambda found: found[1] + _in_repository(found[2]), each.source)
+            each.source = LINK.sub(lambda found: found[1] + _in_repository(path.parent / found[2]), each.source)
     return notebook
 
 
-def _in_repository(link: str) -> str:
-    """The address of what a lesson links to."""
-    name, _, anchor = link.partition("#")
-    place = (config.ROOT / "notebooks" / name).resolve().relative_to(config.ROOT).as_posix()
+def _in_repository(link: Path) -> str:
+    """The address of what a notebook links to."""
+    name, _, anchor = str(link).partition("#")
+    place = Path(name).resolve().relative_to(config.ROOT).as_posix()
     return f"{address()}/blob/main/{place}" + (f"#{anchor}" if anchor else "")
 
 
@@ -148,20 +164,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lessons", action="store_true", help="renew setup cells and Colab links instead")
     if parser.parse_args(arguments).lessons:
-        for path in lessons():
-            write_atomically(path, nbformat.writes(renewed(nbformat.read(path, as_version=4), path.name[:2])) + "\n")
+        for path in [*lessons(), *lessons(folder=SOLUTIONS)]:
+            root = ".." if path.parent == NOTEBOOKS else "../.."
+            notebook = renewed(nbformat.read(path, as_version=4), path.name[:2], root)
+            write_atomically(path, nbformat.writes(notebook) + "\n")
+        make_exercises.main()
         readme = config.ROOT / "README.md"
         write_atomically(readme, with_colab_links(readme.read_text(encoding="utf-8")))
         return 0
-    COPIES.mkdir(parents=True, exist_ok=True)
-    for path in lessons():
+    (COPIES / "exercises").mkdir(parents=True, exist_ok=True)
+    for path in [*lessons(), *lessons(folder=EXERCISES)]:
+        place = COPIES / path.relative_to(NOTEBOOKS)
         text = nbformat.writes(self_contained(path)) + "\n"
         if (size := len(text.encode())) > MOST_BYTES:
             sys.exit(
                 f"The copy of {path.name} has {size / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:.0f}: reduce its sample."
             )
-        write_atomically(COPIES / path.name, text)
-        print(f"{(COPIES / path.name).relative_to(config.ROOT)}: {size / 1e6:.1f} MB")
+        write_atomically(place, text)
+        print(f"{place.relative_to(config.ROOT)}: {size / 1e6:.1f} MB")
     return 0
 
 

@@ -27,8 +27,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from helpers import config
+from helpers.folder import APART, difference_hash, distances
 
-APART = 30  # of 256 bits: the least distance of two pictures that are to count as independent
 FOODS = {  # class: folder of the groceries
     "apple": "Fruit/Apple",
     "juice": "Packages/Juice",
@@ -63,22 +63,18 @@ FRUITS = {  # class of Fruits-360: the same kind among the groceries
     "Plum": "Fruit/Plum",
     "Pomegranate": "Fruit/Pomegranate",
 }
+VEGETABLES = {  # class: folder of the groceries, wherever it lies
+    "carrot": "Carrots",
+    "cucumber": "Cucumber",
+    "garlic": "Garlic",
+    "mushroom": "Brown-Cap-Mushroom",
+    "onion": "Yellow-Onion",
+    "zucchini": "Zucchini",
+}
 GROCERIES = ("Grocery Store Dataset", "MIT", "2019 Marcus Klasson")
 PETS = ("Oxford-IIIT Pet Dataset", "CC BY-SA 4.0", "Parkhi, Vedaldi, Zisserman, Jawahar; the photographers")
 BEANS = ("ibean", "MIT", "AI Lab, Makerere University")
 FRUITS_360 = ("Fruits-360, release of 2020-05-18", "MIT", "2017-2020 Mihai Oltean, Horea Muresan")
-
-
-def difference_hash(image: Image.Image) -> np.ndarray:
-    """256 bits, ``(256,)`` bool: whether each of 16 × 16 places is brighter than its left neighbour."""
-    grey = np.asarray(image.convert("L").resize((17, 16), Image.Resampling.LANCZOS), dtype=int)
-    return (grey[:, 1:] > grey[:, :-1]).ravel()
-
-
-def distances(hashes: Iterable[np.ndarray], others: Iterable[np.ndarray]) -> np.ndarray:
-    """Number of bits in which each hash differs from each other one, ``(hashes, others)``."""
-    hashes, others = (np.array(list(each), dtype=int).reshape(-1, 256) for each in (hashes, others))
-    return hashes @ (1 - others).T + (1 - hashes) @ others.T
 
 
 def pictures(folder: Path) -> list[Path]:
@@ -110,7 +106,7 @@ class Sample:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def add(self, split: str, class_name: str, paths: Iterable[Path], root: Path) -> None:
-        """Write pictures, square and small: a JPEG, or a PNG where there is no quality."""
+        """Write pictures, square and small: a JPEG, or a PNG where there is no quality; ``""`` is no split."""
         for path in paths:
             place = path.relative_to(root)
             ending = "png" if self.quality is None else "jpg"
@@ -190,6 +186,14 @@ def make_beans(root: Path) -> None:
     sample.credit()
 
 
+def make_vegetables(root: Path) -> None:
+    """Lesson 06: not split, as a folder of one's own is."""
+    sample, found = Sample("vegetables", GROCERIES, 128, 57), pictures(root)
+    for name, place in VEGETABLES.items():
+        sample.add("", name, choose([path for path in found if path.parent.name == place], 60), root)
+    sample.credit()
+
+
 def make_overview() -> None:
     """``data/overview.jpg``: one row per collection, for the README."""
     fruits = ("Banana", "Kiwi", "Mango", "Pineapple", "Pomegranate")
@@ -225,6 +229,7 @@ def main(arguments: list[str]) -> None:
     make_pets(pets)
     make_fruits(fruits, groceries)
     make_beans(beans)
+    make_vegetables(groceries)
     make_overview()
 
 

@@ -11,7 +11,6 @@ from run_lessons import write_atomically
 from helpers import config
 
 README = config.ROOT / "README.md"
-RUNS = ("sample", "full")
 SHOWN = {  # lesson -> what it is about, and of each figure in its file the words that stand for it in the README
     "01": ("ten foods, 40 per class",
            {"fine_tuned_at_40": "fine-tuned", "frozen_at_40": "frozen", "scratch_at_40": "scratch"}),
@@ -20,6 +19,7 @@ SHOWN = {  # lesson -> what it is about, and of each figure in its file the word
     "04": ("32 × 32 pixels", {"fine_tuned": "fine-tuned", "linear_probe": "linear probe", "scratch_mean": "scratch"}),
     "05": ("fruits and beans", {"fruits_test": "fruits", "fruits_in_shops": "the same model in shops",
                                 "beans_fine_tuned": "beans, fine-tuned", "beans_linear_probe": "beans, linear probe"}),
+    "06": ("six vegetables", {"two_phases": "two phases", "linear_probe": "linear probe"}),
 }  # fmt: skip
 _INTERVAL = re.compile(r"\(95 % interval ([\d.]+)% to ([\d.]+)%, (\d+) of (\d+)\)")
 
@@ -33,7 +33,7 @@ def lessons_table(results: dict[str, dict]) -> str:
     lines = ["| lesson | sample run | full run |", "|---|---|---|"]
     for lesson, (title, words) in SHOWN.items():
         cells = []
-        for run in RUNS:
+        for run in config.RUNS:
             recorded = [(name, r) for name, r in results.items() if (r.get("lesson"), r.get("run")) == (lesson, run)]
             cells.append("<br>".join(_in_words(*pair, words) for pair in recorded) or "not run yet")
         lines.append(f"| {lesson} {title} | {' | '.join(cells)} |")
@@ -41,7 +41,7 @@ def lessons_table(results: dict[str, dict]) -> str:
 
 
 def _in_words(name: str, result: dict, words: dict[str, str]) -> str:
-    figures = [f"{words[key]} {_INTERVAL.sub(_short, result['figures'][key])}" for key in words]
+    figures = [f"{words[key]} {_INTERVAL.sub(_short, str(result['figures'][key]))}" for key in words]
     return f"[{result['backbone']}](data/results/{name}), {result['seconds']} s: {'; '.join(figures)}"
 
 

@@ -1,9 +1,10 @@
 """Run every lesson, or one, in a fresh kernel, and end with a table of times, results and main figures.
 
-python tools/run_lessons.py [LESSON] [--store] [--record]
+python tools/run_lessons.py [LESSON] [--solutions] [--store] [--record]
 
 ``COURSE_RUN``, ``COURSE_DATA``, ``COURSE_WEIGHTS`` and ``COURSE_BACKBONE`` choose the run, as in the lessons.
-The executed copies, those of failed lessons too, and what the kernels logged are written to ``build/lessons/``.
+The executed copies, those of failed lessons too, and what the kernels logged are written to ``build/lessons/``;
+with ``--solutions``, which runs the solutions of exercises instead, to ``build/solutions/``.
 """
 
 import argparse
@@ -96,38 +97,40 @@ def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def lessons(number: str | None = None) -> list[Path]:
-    """Paths of all lessons, or of the one with this number; exits with a sentence if there is none."""
-    paths = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+def lessons(number: str | None = None, folder: Path | None = None) -> list[Path]:
+    """Paths of all lessons in a folder, or of the one with this number; exits with a sentence if there is none."""
+    folder = folder or NOTEBOOKS
+    paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     chosen = [path for path in paths if number is None or path.name[:2] == number.zfill(2)]
     if not chosen:
-        valid = ", ".join(path.name[:2] for path in paths) or f"none in {NOTEBOOKS}"
+        valid = ", ".join(path.name[:2] for path in paths) or f"none in {folder}"
         sys.exit(f"There is no lesson {number or 'to run'}. Lessons: {valid}.")
     return chosen
 
 
 def run_lesson(path: Path) -> Outcome:
-    """Execute one lesson in a fresh kernel; write the executed copy and the kernel's log to ``build/lessons/``."""
+    """Execute one lesson in a fresh kernel; write the executed copy and the kernel's log to ``build/``."""
     notebook = nbformat.read(path, as_version=4)
     for cell in code_cells(notebook):  # no output of an earlier run is taken for one of this run
         cell.outputs, cell.execution_count = [], None
     progress = Progress(path.stem.replace("_", " "), len(code_cells(notebook)))
     error = None
-    EXECUTED.mkdir(parents=True, exist_ok=True)
+    executed = EXECUTED if path.parent == NOTEBOOKS else EXECUTED.with_name(path.parent.name)
+    executed.mkdir(parents=True, exist_ok=True)
     try:
-        with (EXECUTED / f"{path.stem}.log").open("w") as log:
-            asyncio.run(_execute(notebook, progress, log))
+        with (executed / f"{path.stem}.log").open("w") as log:
+            asyncio.run(_execute(notebook, path.parent, progress, log))
     except Exception as raised:  # whatever it is, the other lessons run
         name, text = (raised.ename, raised.evalue) if isinstance(raised, CellExecutionError) else _described(raised)
         error = textwrap.shorten(f"in cell {progress.cell}: {name}: {text}", width=140, placeholder=" …")
     finally:
-        nbformat.write(notebook, EXECUTED / path.name)
+        nbformat.write(notebook, executed / path.name)
     outcome = Outcome(path, notebook, progress.seconds, error, main_figures(notebook))
     progress.end(outcome.result)
     return outcome
 
 
-async def _execute(notebook: nbformat.NotebookNode, progress: Progress, log: IO) -> None:
+async def _execute(notebook: nbformat.NotebookNode, folder: Path, progress: Progress, log: IO) -> None:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
 
     def stop():  # Ctrl-C ends all lessons, not this kernel alone
@@ -139,7 +142,7 @@ async def _execute(notebook: nbformat.NotebookNode, progress: Progress, log: IO)
         with contextlib.suppress(NotImplementedError):  # Windows, where Ctrl-C raises KeyboardInterrupt by itself
             loop.add_signal_handler(signal.SIGINT, stop)
 
-    resources = {"metadata": {"path": str(NOTEBOOKS)}}
+    resources = {"metadata": {"path": str(folder)}}
     client = NotebookClient(notebook, kernel_name="python3", resources=resources, record_timing=False)
     client.on_cell_execute = on_cell_execute
     running = asyncio.ensure_future(client.async_execute(stdout=log, stderr=log))
@@ -247,7 +250,7 @@ def smaller_picture(encoded: str) -> tuple[str, str]:
     jpeg, few_colours = io.BytesIO(), io.BytesIO()
     image.save(jpeg, "jpeg", quality=82, optimize=True)
     candidates = [("image/png", encoded), ("image/jpeg", base64.b64encode(jpeg.getvalue()).decode() + "\n")]
-    if ImageStat.Stat(ImageChops.difference(image, palette.convert("RGB"))).mean < [1.0] * 3:
+    if max(ImageStat.Stat(ImageChops.difference(image, palette.convert("RGB"))).mean) < 1.0:
         palette.save(few_colours, "png", optimize=True)
         candidates.append(("image/png", base64.b64encode(few_colours.getvalue()).decode() + "\n"))
     return min(candidates, key=lambda candidate: len(candidate[1]))
@@ -322,10 +325,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the lessons; return 1 if one failed or was refused, else 0."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("lesson", nargs="?", help="number of the only lesson to run")
+    parser.add_argument("--solutions", action="store_true", help="run the solutions of the exercises instead")
     parser.add_argument("--store", action="store_true", help="for authors: keep the outputs in notebooks/")
     parser.add_argument("--record", action="store_true", help="for authors: keep the main figures in data/results/")
     options = parser.parse_args(arguments)
-    paths = lessons(options.lesson)
+    paths = lessons(options.lesson, NOTEBOOKS / "solutions" if options.solutions else None)
     try:
         config.data_folder()
         config.weights_folder()
