@@ -12,6 +12,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from helpers import models
+
 
 def tensorboard(folder: Path | str, experiment: str) -> keras.callbacks.TensorBoard:
     """Log to ``<folder>/<experiment>/<timestamp>``, so that no two trainings share a folder."""
@@ -107,24 +109,24 @@ def rate_range_test(
     """
     if not 0 < lowest < highest or steps < 10:
         raise ValueError(f"{steps} rates from {lowest} to {highest}: let them rise from above 0, in 10 steps or more.")
-    model.optimizer.build(model.trainable_variables)
-    before = [(variable, np.array(variable)) for variable in (*model.variables, *model.optimizer.variables)]
+    go_back = models.starting_point(model)
     rng = np.random.default_rng(0)
     rates, losses, mean = [], [], 0.0
-    for step, rate in enumerate(np.geomspace(lowest, highest, steps), start=1):
-        drawn = rng.integers(len(inputs), size=batch_size)
-        model.optimizer.learning_rate = float(rate)
-        model.reset_metrics()
-        loss = float(model.train_on_batch(inputs[drawn], labels[drawn], return_dict=True)["loss"])
-        if not math.isfinite(loss):
-            break
-        mean = 0.8 * mean + 0.2 * loss
-        rates.append(float(rate))
-        losses.append(mean / (1 - 0.8**step))  # the mean starts at 0, which is corrected here
-        if losses[-1] > 4 * min(losses):
-            break
-    for variable, value in before:
-        variable.assign(value)
+    try:
+        for step, rate in enumerate(np.geomspace(lowest, highest, steps), start=1):
+            drawn = rng.integers(len(inputs), size=batch_size)
+            model.optimizer.learning_rate = float(rate)
+            model.reset_metrics()
+            loss = float(model.train_on_batch(inputs[drawn], labels[drawn], return_dict=True)["loss"])
+            if not math.isfinite(loss):
+                break
+            mean = 0.8 * mean + 0.2 * loss
+            rates.append(float(rate))
+            losses.append(mean / (1 - 0.8**step))  # the mean starts at 0, which is corrected here
+            if losses[-1] > 4 * min(losses):
+                break
+    finally:
+        go_back()
     if not losses:
         raise ValueError(f"The loss is not a number at the rate {lowest}: check pixels and labels, or start lower.")
     falls = np.array(losses[_SPAN:]) - np.array(losses[:-_SPAN])

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import re
 import textwrap
+import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -43,28 +44,41 @@ class _WrongError(Exception):
 
 
 class _EmptyError(Exception):
-    """There is no answer yet."""
+    """There is no answer yet; the message says what to do."""
 
 
-def check(examine: Callable[..., str]) -> Callable[..., Verdict]:
+NOTHING_WRITTEN = "Write your answer below # your code here, run it, and check again."
+NOTHING_RETURNED = "Nothing was returned. If you have written your answer, does it end with `return`?"
+
+
+def check(examine: Callable[..., str], nothing: str = NOTHING_WRITTEN) -> Callable[..., Verdict]:
     """Make a check of a function that returns what a right answer shows, and calls ``wrong`` for others."""
 
     @functools.wraps(examine)
     def checked(*answers, **given) -> Verdict:
         try:
-            for answer in answers:
-                _entered(answer)
+            missing = [i for i, answer in enumerate(answers) if _is_empty(answer)]
+            if missing and len(missing) == len(answers):
+                raise _EmptyError(nothing)
+            if missing:
+                place = ("first", "second", "third")[missing[0]]
+                wrong(f"Of the {len(answers)} answers the {place} is still None.")
             return Verdict(True, examine(*answers, **given))
-        except _EmptyError:
-            return Verdict(None, "Write your answer below # your code here, run it, and check again.")
+        except _EmptyError as empty:
+            return Verdict(None, str(empty) or nothing)
         except _WrongError as found:
             return Verdict(False, str(found))
         except Exception as error:  # whatever a learner's object raises, the lesson goes on
             kinds = ", ".join(type(answer).__name__ for answer in answers)
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            if any(isinstance(answer, types.FunctionType) for answer in answers):
+                return Verdict(False, f"This stopped with {reason}.")
             return Verdict(False, f"This could not be examined ({reason}). Is it what is asked for: {kinds}?")
 
     return checked
+
+
+returned_check = functools.partial(check, nothing=NOTHING_RETURNED)  # for answers that a learner's function returns
 
 
 def wrong(message: str) -> None:
@@ -72,9 +86,19 @@ def wrong(message: str) -> None:
     raise _WrongError(message)
 
 
+def _is_empty(answer: object) -> bool:
+    return answer is None or answer is ...
+
+
 def _entered(answer: object) -> object:
-    if answer is None or answer is ...:
+    if _is_empty(answer):
         raise _EmptyError
+    return answer
+
+
+def _returned(answer: object) -> object:
+    if _is_empty(answer):
+        raise _EmptyError(NOTHING_RETURNED)
     return answer
 
 
@@ -128,6 +152,12 @@ def check_frozen_classifier(model, *, backbone, n_classes: int) -> str:
         wrong(f"It returns {outputs.shape[1:]} per photograph: the head stands on maps. Average the places first.")
     if outputs.shape[1] != n_classes:
         wrong(f"The last layer has the size {outputs.shape[1]}, but there are {n_classes} classes.")
+    channels, trained = backbone.output_shape[-1], _size(model.trainable_weights)
+    if trained != channels * n_classes + n_classes:
+        wrong(
+            f"{trained:,} weights are trained, but only a new last layer is asked for: "
+            f"{channels:,} × {n_classes} + {n_classes}."
+        )
     kind = _kind_of_output(outputs)
     if kind != "probabilities":
         wrong(f"The outputs are {kind}, not probabilities that sum to 1: look at the activation.")
@@ -153,9 +183,7 @@ def check_scaled_once(model, *, layer, low: float = 0.0, high: float = 1.0) -> s
         wrong("The layer that is given is not in this model: put it in as it is.")
     position = next(i for i, each in enumerate(chain) if each is layer)
     pixels = np.stack([np.zeros(model.input_shape[1:]), np.full(model.input_shape[1:], 255.0)]).astype("float32")
-    for each in chain[:position]:
-        pixels = each(pixels)
-    black, white = (float(np.mean(image)) for image in np.asarray(pixels))
+    black, white = (float(np.mean(image)) for image in _received(model, layer, pixels))
     if np.allclose([black, white], [low, high], atol=0.01 * (high - low)):
         return f"Black reaches the network as {low:g} and white as {high:g}: scaled once, inside the model."
     if (black, white) == (0, 255):
@@ -170,7 +198,7 @@ def check_scaled_once(model, *, layer, low: float = 0.0, high: float = 1.0) -> s
     wrong(f"Black reaches the network as {black:.3g} and white as {white:.3g}; it expects {low:g} and {high:g}.")
 
 
-@check
+@returned_check
 def check_unfrozen(network, *, last_frozen: str) -> str:
     """A network of which the layers above ``last_frozen`` are trained, but no BatchNormalization."""
     _is_model(network)
@@ -185,6 +213,11 @@ def check_unfrozen(network, *, last_frozen: str) -> str:
     trained = [layer for layer in wanted if layer.trainable_weights]
     if not (below or trained or normalising):
         wrong("No layer is trainable. network.trainable sets every layer: does it come before the loop?")
+    if not network.trainable_weights:
+        wrong(
+            "The network itself is still frozen (network.trainable is False), so its layers' choices do not count. "
+            "Set it to True before the loop."
+        )
     if below and not trained:
         wrong(f"The wrong way round: {below[0]} would be trained, and what lies above {last_frozen} would not.")
     if below:
@@ -199,9 +232,9 @@ def check_unfrozen(network, *, last_frozen: str) -> str:
     return f"{_size(network.trainable_weights):,} weights above {last_frozen} are trained, and no BatchNormalization."
 
 
-@check
-def check_ready_to_fine_tune(model, *, backbone, head_rate: float, n_classes: int) -> str:
-    """A model compiled after its backbone was unfrozen, at a rate well below the head's."""
+@returned_check
+def check_ready_to_fine_tune(model, *, backbone, head, cut: str, head_rate: float, n_classes: int) -> str:
+    """A model with the head of phase 1, whose backbone is trained above ``cut``, at a rate well below the head's."""
     _is_model(model)
     _compiled(model)
     inside = {id(weight) for weight in backbone.weights}
@@ -209,9 +242,16 @@ def check_ready_to_fine_tune(model, *, backbone, head_rate: float, n_classes: in
         wrong("The backbone's weights are not all in this model: compile the model that is given.")
     if not backbone.trainable_weights:
         wrong("The backbone is still frozen: fine-tuning would train the head alone.")
+    if not any(each is head for each in _chain(model, None)):
+        wrong("The head is a new one: phase 1 is lost. Keep the classifier you were given.")
     normalising = [each.name for each in _chain(backbone, None) if _normalises(each) and each.trainable_weights]
     if normalising:
         wrong(f"{len(normalising)} BatchNormalization layers are trainable, {normalising[0]} among them.")
+    names = [each.name for each in backbone.layers]
+    trained = [each.name for each in backbone.layers if each.trainable_weights]
+    lowest = next(each.name for each in backbone.layers[names.index(cut) + 1 :] if _weights_but_norms([each]))
+    if trained[0] != lowest:
+        wrong(f"Trained from {trained[0]} on, but `cut` is {cut}.")
     known = getattr(model.optimizer, "_trainable_variables", ())
     if known and len(known) != len(model.trainable_variables):
         wrong("The model was compiled before the backbone was unfrozen, and trains as it was then. Compile it again.")
@@ -223,7 +263,7 @@ def check_ready_to_fine_tune(model, *, backbone, head_rate: float, n_classes: in
     if rate < head_rate / 2000:
         wrong(f"At a rate of {rate:g} the weights would hardly move. How much smaller than the head's should it be?")
     _output_and_loss(model, n_classes)
-    return "Compiled after unfreezing, at a rate well below the head's, with a loss that fits the output."
+    return f"Trained above {cut}, at a rate well below the head's, with a loss that fits the output."
 
 
 @check
@@ -246,7 +286,9 @@ def check_augmentation(augmentation, *, photographs: np.ndarray) -> str:
         wrong("Every copy is changed in the same way: nothing is drawn at random.")
     if copies.min() < -1 or copies.max() > 256:
         wrong(f"The copies run from {copies.min():.0f} to {copies.max():.0f}: they leave the range 0 to 255.")
-    tilts = _tilts(augmentation, pixels.shape[1])
+    if np.mean(_inverted(augmentation, pixels.shape[1])) > 0.05:
+        wrong("Some copies are negatives, light where the photograph is dark: no animal looks like that.")
+    tilts, widths = _tilts(augmentation, pixels.shape[1])
     if np.mean(tilts > 135) > 0.05:
         wrong("Some copies stand on their head: which photographs of animals do?")
     if np.mean(tilts > 45) > 0.05:
@@ -255,6 +297,8 @@ def check_augmentation(augmentation, *, photographs: np.ndarray) -> str:
     grey = np.asarray(augmentation(grey, training=True)).mean(axis=(1, 2, 3))
     if np.mean((grey < 30) | (grey > 225)) > 0.05:
         wrong("Some copies are nearly black or nearly white: nobody could name the animal.")
+    if np.mean(widths < 0.3) > 0.05:
+        wrong("Some copies show a small piece of the photograph, or little contrast. Zoom in less, or change it less.")
     return "Random in training, nothing at prediction, and the animal can still be named."
 
 
@@ -268,39 +312,51 @@ def check_best_weights(model, history, *, features, labels, most_epochs: int) ->
     losses = np.asarray(curves["val_loss"], float)
     if not np.isfinite(losses).all():
         wrong("The validation loss is not a number at some epoch: the training has diverged. Look at the rate.")
-    if len(losses) >= most_epochs:
-        wrong(f"It ran through all {most_epochs} epochs: nothing stopped it. Is the callback handed to fit?")
     waited = len(losses) - 1 - int(losses.argmin())
+    now = float(model.evaluate(features, labels, verbose=0, return_dict=True)["loss"])
+    back = np.isclose(now, losses.min(), rtol=1e-3, atol=1e-4)
+    if len(losses) >= most_epochs:
+        if back and 1 < waited <= 20:  # a patient callback, and the lowest loss came late
+            return f"All {most_epochs} epochs ran, and its weights are those of the lowest validation loss."
+        wrong(
+            f"It ran all {most_epochs} epochs. Is the callback handed to fit, does it watch val_loss, and is its "
+            "patience short enough?"
+        )
     if waited == 0:
         wrong("It stopped while the validation loss was at its lowest: what does the callback watch, and which way?")
     if waited == 1:
         wrong("It gave up after one epoch without improvement. Validation loss wobbles: wait a little longer.")
-    now = float(model.evaluate(features, labels, verbose=0, return_dict=True)["loss"])
-    if np.isclose(now, losses.min(), rtol=1e-3, atol=1e-4):
+    if back:
         return "It stopped by itself, and its weights are those of the epoch with the lowest validation loss."
     if np.isclose(now, losses[-1], rtol=1e-3, atol=1e-4):
         wrong("It stopped, but its weights are those of the last epoch. The best ones have to be restored.")
-    wrong("The model does not belong to this history: make a new one, fit it once, keep what fit returns.")
+    wrong(
+        "The weights are not those of the lowest validation loss: does the callback watch val_loss, and did fit get "
+        "the validation features?"
+    )
 
 
 # Data and numbers
 
 
-@check
+@returned_check
 def check_split(train, validation, *, labels: np.ndarray, fraction: float) -> str:
     """Positions of training and validation photographs: apart, complete, and balanced as the labels are."""
-    labels, parts = np.asarray(labels), {}
-    for name, positions in (("training", train), ("validation", validation)):
-        positions = np.asarray(positions)
-        if positions.dtype == bool and positions.shape == labels.shape:
-            positions = np.flatnonzero(positions)
+    labels = np.asarray(labels)
+    parts = {"training": np.asarray(train), "validation": np.asarray(validation)}
+    for name, positions in parts.items():
+        if positions.dtype == bool:
+            wrong("True and False: positions are asked for.")
         if positions.ndim != 1 or positions.dtype.kind not in "iu":
             wrong(f"The {name} part is no list of positions: whole numbers from 0 to {len(labels) - 1} are asked for.")
+    together, largest = np.concatenate(list(parts.values())), np.bincount(labels).max()
+    if len(together) > largest and together.max() < largest:
+        wrong("These count from 0 in each class: map them back with np.flatnonzero.")
+    for name, positions in parts.items():
         if len(positions) and not 0 <= positions.min() <= positions.max() < len(labels):
             wrong(f"The {name} part has the position {positions.max()}, but the last one is {len(labels) - 1}.")
         if len(set(positions.tolist())) < len(positions):
             wrong(f"The {name} part holds a photograph twice: draw without replacement.")
-        parts[name] = positions
     both = np.intersect1d(*parts.values())
     if len(both):
         wrong(f"{len(both)} photographs are in both parts: the model would be tested on what it has learned by heart.")
@@ -317,6 +373,13 @@ def check_split(train, validation, *, labels: np.ndarray, fraction: float) -> st
             wrong(f"Class {c} has no photograph in the validation part. In which order do the files come?")
         if abs(drawn - fraction * whole) > 1:
             wrong(f"{drawn} of the {whole} photographs of class {c} are in the validation part: draw class by class.")
+    drawn, classes = (
+        set(parts["validation"].tolist()),
+        [np.flatnonzero(labels == c).tolist() for c in np.unique(labels)],
+    )
+    for order, place in ((1, "first"), (-1, "last")):
+        if all(drawn.issuperset(rows[::order][: len(drawn & set(rows))]) for rows in classes):
+            wrong(f"Validation takes the {place} photographs of each class: draw them at random.")
     return f"{len(parts['training'])} and {len(parts['validation'])} photographs, none in both, class by class."
 
 
@@ -357,7 +420,8 @@ def check_experiment(answers, chosen, *, labels, fewest: int = 2, needed: tuple 
     if missing:
         wrong(f"The way {missing[0]!r} is missing: without it there is nothing to compare with.")
     if len(answers) < fewest:
-        wrong(f"{len(answers)} way is no comparison yet: try {fewest} or more.")
+        ways = "1 way is" if len(answers) == 1 else f"{len(answers)} ways are"
+        wrong(f"{ways} no comparison yet: try {fewest} or more.")
     runs = {name: _runs(name, value, labels, seeds) for name, value in answers.items()}
     names = list(runs)
     for i, name in enumerate(names):
@@ -383,7 +447,11 @@ def check_note(note, *, difference: evaluation.Difference, photographs: int) -> 
         wrong(f"The note is {_a(note)}: fill in the dictionary.")
     if all(value is None or value is ... for value in note.values()):
         raise _EmptyError
-    for name in ("question", "changed", "kept the same", "measured on", "photographs", "resolved", "result"):
+    lines = ("question", "changed", "kept the same", "measured on", "photographs", "resolved", "result")
+    strangers = [name for name in note if name not in lines]
+    for name in lines:
+        if name not in note and strangers:
+            wrong(f"The line {name!r} is missing, and {strangers[0]!r} is none of those asked for: mind the spelling.")
         if name not in note or note[name] in (None, ..., ""):
             wrong(f"The line {name!r} is still empty: a reader could not repeat the experiment.")
     if "valid" not in str(note["measured on"]).lower():
@@ -399,6 +467,10 @@ def check_note(note, *, difference: evaluation.Difference, photographs: int) -> 
         wrong(f"The result says {claims[0]!r}, but the difference is not resolved: say no more than the interval does.")
     if not re.search(r"\d", words):
         wrong("The result holds no number: give the difference in points, and its interval.")
+    if not _mentions(words, difference.value):
+        wrong("The result does not give the largest of the differences: print it, and copy its points.")
+    if not all(_mentions(words, end) for end in difference.interval):
+        wrong("The result does not give both ends of the interval: a reader must see how sure it is.")
     return "Another person could repeat this, and it claims no more than was measured."
 
 
@@ -408,7 +480,7 @@ def check_interval(interval) -> str:
     if not callable(interval):
         wrong(f"This is {_a(interval)}: a function of correct and total is asked for.")
     for correct, total in ((45, 50), (3, 20), (0, 10), (500, 1000)):
-        found = _entered(interval(correct, total))
+        found = _returned(interval(correct, total))
         pair = np.atleast_1d(np.asarray(found, float))
         if pair.shape != (2,):
             wrong(f"For {correct} of {total} it returns {pair.size} number: return both ends, low and high.")
@@ -469,6 +541,8 @@ def check_threshold(threshold, *, labels, chances, least_found: float) -> str:
     if found < least_found:
         kept = float(np.mean(cats <= value))
         turned = " Cats are judged by it, and dogs are meant." if kept >= least_found and value > 0.5 else ""
+        if np.isclose(value, least_found):
+            wrong(f"{value:g} is the share of dogs to find, not the threshold.")
         wrong(f"It finds {found:.0%} of the dogs, fewer than {least_found:.0%}: the threshold is too high.{turned}")
     enough = np.sort(dogs)[::-1][int(np.ceil(least_found * len(dogs))) - 1]
     fewest = int(np.sum(cats >= enough))
@@ -541,7 +615,7 @@ def check_schedule(schedule) -> str:
         wrong(f"This is {_a(schedule)}: a function of step, steps and highest is asked for.")
     for steps, highest in ((8, 1e-3), (20, 0.5)):
         done = np.arange(steps + 1) / steps
-        rates = [np.asarray(_entered(schedule(step, steps, highest)), float) for step in range(steps + 1)]
+        rates = [np.asarray(_returned(schedule(step, steps, highest)), float) for step in range(steps + 1)]
         if any(rate.ndim for rate in rates):
             wrong("It returns an array: one rate for one step is asked for.")
         found, angle = np.array(rates) / highest, np.pi * done
@@ -696,7 +770,7 @@ def check_cross_entropy(loss) -> str:
         wrong(f"This is {_a(loss)}: a function of logits and label is asked for.")
     for logits, label in (([2.0, 1.0, 0.1], 1), ([-1.0, 3.0, 0.5, 0.0], 0), ([0.5, 2.5], 1)):
         logits = np.array(logits)
-        found = np.asarray(_entered(loss(logits, label)), float)
+        found = np.asarray(_returned(loss(logits, label)), float)
         if found.ndim:
             wrong(f"It returns {found.size} numbers: the loss of one photograph is one number.")
         p = np.exp(logits) / np.exp(logits).sum()
@@ -762,7 +836,7 @@ def check_near_copies(near, *, hashes, others, limit: int) -> str:
     return "These pictures cannot test whether a model knows new ones: it has seen nearly the same."
 
 
-@check
+@returned_check
 def check_grouped_split(train, validation, *, groups, labels, least: float, most: float) -> str:
     """Positions of training and validation photographs: no group is in both, and every class is."""
     groups, labels = np.asarray(groups), np.asarray(labels)
@@ -861,7 +935,7 @@ def check_left_out(left_out, *, folder: Path) -> str:
     return "What is left opens, is large enough, is there once, and has one label."
 
 
-@check
+@returned_check
 def check_groups(groups, *, hashes, limit: int) -> str:
     """A number for each photograph; those share it that near-copies join, directly or by others between them."""
     hashes, numbers = np.asarray(hashes, bool), np.asarray(groups)
@@ -901,7 +975,7 @@ def check_strategy(strategy) -> str:
         (50, 0.9, 5): "few", (50, 0.3, 5): "some", (5000, 0.9, 5): "few", (5000, 0.3, 5): "some",
         (50_000, 0.9, 5): "many", (50_000, 0.3, 5): "many", (50, 0.65, 2): "some", (50, 0.57, 20): "few",
     }  # fmt: skip
-    found = {case: _entered(strategy(*case)) for case in cases}
+    found = {case: _returned(strategy(*case)) for case in cases}
     for answer in found.values():
         if not isinstance(answer, str) or answer not in ("few", "some", "many"):
             wrong(f"It returns {answer!r}: one of 'few', 'some' and 'many' is asked for.")
@@ -1000,7 +1074,7 @@ def check_agreement(same, largest, *, first, second, labels) -> str:
         if np.isclose(y, np.abs(first.max(axis=1) - second.max(axis=1)).max(), rtol=1e-3):
             wrong("Only the likeliest class is compared there: all probabilities are asked for.")
         wrong("The largest difference is another one: subtract photograph by photograph, and class by class.")
-    return "Where the largest difference is smaller than the distance of the two likeliest classes, no answer changes."
+    return "No answer can change where the two likeliest classes lie more than twice that difference apart."
 
 
 @check
@@ -1070,6 +1144,12 @@ def check_results_table(table, *, answers, labels) -> str:
 # What the checks share
 
 
+def _mentions(words: str, proportion: float) -> bool:
+    """Whether a text gives a proportion in points, rounded or not, with its sign or without."""
+    numbers = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", words)]
+    return any(abs(number - abs(100 * proportion)) < 0.55 for number in numbers)
+
+
 def _is_model(model) -> None:
     if not (hasattr(model, "weights") and hasattr(model, "layers")):
         wrong(f"This is {_a(model)}: a keras.Model is asked for.")
@@ -1108,6 +1188,22 @@ def _normalises(layer) -> bool:
 
 def _noise(model) -> np.ndarray:
     return np.random.default_rng(0).uniform(0, 255, (4, *model.input_shape[1:])).astype("float32")
+
+
+def _received(model, layer, pixels: np.ndarray) -> np.ndarray:
+    """What reaches a layer inside a model that is given pixels."""
+    received, call = [], layer.call
+
+    def watching(inputs, *others, **options):
+        received.append(np.asarray(inputs))
+        return call(inputs, *others, **options)
+
+    object.__setattr__(layer, "call", watching)  # Keras tracks what is set in the ordinary way
+    try:
+        model(pixels)
+    finally:
+        object.__delattr__(layer, "call")
+    return received[0]
 
 
 def _chain(model, whole) -> Iterator:
@@ -1157,8 +1253,19 @@ def _output_and_loss(model, n_classes: int) -> str:
     return f"{units} outputs, {'logits' if from_logits else 'probabilities'}, and a loss that expects just these."
 
 
-def _tilts(augmentation, size: int) -> np.ndarray:
-    """Degrees by which 64 copies of a picture, light above and dark below, are turned."""
+def _inverted(augmentation, size: int) -> np.ndarray:
+    """In which of 64 copies of a picture, light in the middle and dark around it, the middle is darker."""
+    across = np.abs(np.linspace(-1, 1, size, dtype="float32"))
+    picture = 255 * (1 - np.maximum(across, across[:, np.newaxis]))
+    pictures = np.tile(picture[np.newaxis, :, :, np.newaxis], (64, 1, 1, 3))
+    copies = np.asarray(augmentation(pictures, training=True)).mean(axis=3)
+    quarter = size // 4
+    middle = copies[:, quarter : size - quarter, quarter : size - quarter].mean(axis=(1, 2))
+    return middle < copies.mean(axis=(1, 2)) - 5
+
+
+def _tilts(augmentation, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Degrees by which 64 copies of a picture, light above and dark below, are turned, and the width they show."""
     slope = np.linspace(255, 0, size, dtype="float32")
     pictures = np.tile(slope[:, np.newaxis, np.newaxis], (64, 1, size, 3))
     copies = np.asarray(augmentation(pictures, training=True))
@@ -1166,7 +1273,8 @@ def _tilts(augmentation, size: int) -> np.ndarray:
     half = middle.shape[1] // 2
     down = middle[:, :half].mean(axis=(1, 2)) - middle[:, -half:].mean(axis=(1, 2))
     across = middle[:, :, :half].mean(axis=(1, 2)) - middle[:, :, -half:].mean(axis=(1, 2))
-    return np.degrees(np.arctan2(np.abs(across), down))
+    unchanged = 255 / (size - 1) * half
+    return np.degrees(np.arctan2(np.abs(across), down)), np.hypot(across, down) / unchanged
 
 
 def _runs(name: str, value: object, labels: np.ndarray, seeds: int) -> np.ndarray:

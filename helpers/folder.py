@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def check(folder: str | Path) -> Checked:
     return Checked(images, splits, groups, tuple(findings), left_out)
 
 
-def split(checked: Checked, seed: int = 0) -> data.Dataset:
+def split(checked: Checked, seed: int = 0, split_of: Callable[[str], str] | None = None) -> data.Dataset:
     """Split what is good into train, validation and test, class by class; near-copies stay together.
 
     The splits that the folder gives are kept. Where test or validation is missing, a fifth of each class is drawn for
@@ -126,11 +126,17 @@ def split(checked: Checked, seed: int = 0) -> data.Dataset:
     Args:
         checked: What ``check`` returned.
         seed: Of the draw.
+        split_of: From the path of an image to its split, one of ``data.SPLITS``, or to ``""`` for no wish, so that the
+            images of one place or day lie on one side. Where the folder gives a split, it is not asked. A group of
+            near-copies with images in several splits goes to test or else to validation.
 
     Raises:
-        ValueError: if a split that the folder gives has no image of a class.
+        ValueError: if a split that the folder or ``split_of`` gives is unknown or has no image of a class.
     """
     images, splits = checked.images, checked.splits.astype("<U10")  # as long as "validation"
+    by_rule = split_of is not None and not np.any(splits != "")
+    if by_rule:
+        splits = _wished(checked, split_of)
     drawn = [name for name in ("test", "validation") if name not in splits]
     rng = np.random.default_rng(seed)
     first = {group: i for i, group in reversed(list(enumerate(checked.groups.tolist())))}
@@ -147,11 +153,21 @@ def split(checked: Checked, seed: int = 0) -> data.Dataset:
     parts = {name: images.select(np.flatnonzero(splits == name)) for name in data.SPLITS}
     for name, part in parts.items():
         if missing := sorted(set(range(len(images.class_names))) - set(part.labels.tolist())):
-            raise ValueError(
-                f"There is no image of {_listed([images.class_names[missing[0]]])} for {name}: add some to {name}/, or "
-                "put all images of each class into one folder, which is split for you."
-            )
+            given = f"add some to {name}/, or put all images of each class into one folder, which is split for you."
+            remedy = "change split_of, or add such images." if by_rule else given
+            raise ValueError(f"There is no image of {_listed([images.class_names[missing[0]]])} for {name}: {remedy}")
     return data.Dataset(**parts, skipped=tuple(checked.left_out))
+
+
+def _wished(checked: Checked, split_of: Callable[[str], str]) -> np.ndarray:
+    """The split that a function wants for each image, one for each group of near-copies."""
+    wanted = [split_of(path) for path in checked.images.paths.tolist()]
+    if unknown := sorted(set(wanted) - {*data.SPLITS, ""}):
+        raise ValueError(f"There is no split {unknown[0]!r}: return one of {', '.join(data.SPLITS)}, or an empty text.")
+    best: dict[int, str] = {}
+    for group, name in zip(checked.groups.tolist(), wanted, strict=True):
+        best[group] = min(best.get(group, ""), name, key=_KEPT_FIRST.index)
+    return np.array([best[group] for group in checked.groups.tolist()], dtype="<U10")
 
 
 def write(images: data.Images, place: Path, image_size: int) -> Path:

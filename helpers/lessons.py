@@ -61,7 +61,11 @@ class Settings:
 
     @property
     def freeze_at(self) -> str:
-        """Name of the last layer that stays frozen in fine-tuning."""
+        """Name of the last layer that stays frozen in fine-tuning; ValueError for a lesson that does not fine-tune."""
+        if self.unfrozen is None:
+            raise ValueError(
+                f"Lesson {self.lesson} does not fine-tune, so it has no freeze point: name a layer yourself."
+            )
         return FREEZE_POINTS[self.backbone][self.unfrozen]
 
     def __repr__(self) -> str:
@@ -77,8 +81,8 @@ _HUB_MODELS = {
 _LESSONS = {
     "01": {
         "sample": dict(
-            dataset="groceries", backbone="efficientnet-lite0", image_size=128, unfrozen="few",
-            fine_tuning_epochs=5, fine_tuning_rate=5e-4, seeds=(0, 1, 2, 3),
+            dataset="groceries", backbone="efficientnet-lite0", image_size=80, unfrozen="few",
+            fine_tuning_epochs=5, fine_tuning_rate=5e-4, seeds=(0, 1, 2),
         ),
         "full": dict(
             dataset="food10", backbone="EfficientNetB0", image_size=224, unfrozen="few",
@@ -91,7 +95,7 @@ _LESSONS = {
     },
     "03": {
         "sample": dict(
-            dataset="pets", backbone="efficientnet-lite0", image_size=96, epochs=5, learning_rate=1e-2,
+            dataset="pets", backbone="efficientnet-lite0", image_size=96, epochs=2, learning_rate=1e-2,
             fine_tuning_epochs=3, fine_tuning_rate=1e-4, unfrozen="few", copies=2, seeds=(0, 1, 2, 3),
         ),
         "full": dict(
@@ -128,12 +132,12 @@ _LESSONS = {
     },
     "06": {
         "sample": dict(
-            dataset="vegetables", backbone="efficientnet-lite0", image_size=100, epochs=25, learning_rate=None,
-            fine_tuning_epochs=10,
+            dataset="vegetables", backbone="efficientnet-lite0", image_size=100, epochs=100, learning_rate=None,
+            fine_tuning_epochs=8,
         ),
         "full": dict(
-            dataset="vegetables", backbone="EfficientNetB0", image_size=224, epochs=25, learning_rate=None,
-            fine_tuning_epochs=10,
+            dataset="vegetables", backbone="EfficientNetB0", image_size=224, epochs=100, learning_rate=None,
+            fine_tuning_epochs=8,
         ),
     },
 }  # fmt: skip

@@ -11,9 +11,12 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import Rectangle
+from matplotlib.transforms import offset_copy
+
+from helpers.evaluation import Proportion
 
 if TYPE_CHECKING:
-    from helpers.evaluation import Difference, Proportion
+    from helpers.evaluation import Difference
 
 # Okabe and Ito's colours, told apart by colour-blind readers too: right is blue, wrong is vermilion
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY = (
@@ -26,6 +29,7 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY = (
     "#777777",
 )
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION, GREY)
+_MARKERS = "os^Dv*PX<>"  # one for each class
 
 
 def image_grid(
@@ -379,7 +383,7 @@ def feature_scatter(
     axes = axes or plt.subplots(figsize=(7, 4.5))[1]
     for c, name in enumerate(class_names):
         chosen = np.asarray(labels) == c
-        look = dict(marker="os^Dv*PX<>"[c % 10], color=COLOURS[c % len(COLOURS)], s=22, alpha=0.8, linewidths=0)
+        look = dict(marker=_MARKERS[c % 10], color=COLOURS[c % len(COLOURS)], s=22, alpha=0.8, linewidths=0)
         axes.scatter(*np.asarray(points)[chosen].T, label=_spoken(name), **look)
     axes.set(xticks=[], yticks=[], title=title)
     _legend_beside(axes)
@@ -435,7 +439,7 @@ def embedding_map(
     title: str = "",
     axes: Axes | None = None,
 ) -> Axes:
-    """Show a map of images: a point for each, and thumbnails framed in their class's colour where there is room.
+    """Show a map of images: a point for each, and thumbnails with their class's colour and marker where there is room.
 
     Args:
         points: ``(n, 2)``, as ``helpers.explain.embedding`` returns them.
@@ -454,14 +458,18 @@ def embedding_map(
     for i in np.random.default_rng(0).permutation(len(points)) if images is not None else ():
         if len(shown) < most and all(np.any(np.abs(points[i] - points[j]) > room) for j in shown):
             thumbnail = OffsetImage(np.asarray(images[i]).clip(0, 255).astype(np.uint8), zoom=26 / len(images[i]))
-            frame = dict(edgecolor=COLOURS[labels[i] % len(COLOURS)], linewidth=2)
+            colour = COLOURS[labels[i] % len(COLOURS)]
+            frame = dict(edgecolor=colour, linewidth=2)
             axes.add_artist(AnnotationBbox(thumbnail, points[i], pad=0.12, bboxprops=frame))
+            corner = offset_copy(axes.transData, axes.figure, x=-13, y=13, units="points")
+            look = dict(marker=_MARKERS[labels[i] % 10], color=colour, s=45, edgecolors="white", zorder=6)
+            axes.scatter(*points[i], transform=corner, **look)  # tells classes apart in grey too
             shown.append(i)
     return axes
 
 
 def reliability(confidence: np.ndarray, accuracy: np.ndarray, images: np.ndarray, axes: Axes | None = None) -> Axes:
-    """Show how often a model is right against how sure it is; on the diagonal both are equal.
+    """Show how often a model is right against how sure it is, with intervals; on the diagonal both are equal.
 
     Args:
         confidence: Mean confidence of each bin, ``(bins,)``, as ``helpers.evaluation.calibration`` returns it.
@@ -472,8 +480,10 @@ def reliability(confidence: np.ndarray, accuracy: np.ndarray, images: np.ndarray
     axes = axes or plt.subplots(figsize=(5, 4))[1]
     axes.plot([0, 1], [0, 1], ":", color=GREY, label="as sure as right")
     axes.plot(confidence, accuracy, "o-", color=BLUE, label="the model")
+    ends = [Proportion(round(share * n), int(n)).interval for share, n in zip(accuracy, images, strict=True)]
+    axes.vlines(confidence, *np.transpose(ends), color=BLUE, linewidth=1, label="95 % interval")
     for x, y, n in zip(confidence, accuracy, images, strict=True):
-        axes.annotate(str(n), (x, y), (5, -11), textcoords="offset points", fontsize=8, color=GREY)
+        axes.annotate(str(n), (x, y), (6, -4), textcoords="offset points", fontsize=9)
     axes.set(xlabel="mean confidence", ylabel="share that is right", xlim=(0, 1.04), ylim=(-0.02, 1.04))
     axes.legend(frameon=False, loc="upper left", fontsize=9)
     sns.despine(ax=axes)

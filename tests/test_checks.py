@@ -103,6 +103,12 @@ def set_trainable(network, chosen):
     return network
 
 
+def loop_alone(network):
+    for i, layer in enumerate(network.layers):
+        layer.trainable = above(i) and not normalises(layer)
+    return network
+
+
 def above(i, network=None):
     return i > 2  # the input, block1_conv and block1_bn
 
@@ -135,17 +141,19 @@ def history(*losses):
 
 
 STOPPED = (1.0, 0.6, 0.5, 0.55, 0.6)
+LATE = (*np.linspace(1, 0.4, 15), 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def phase_2(given, loss="binary_crossentropy", rate=1e-4, unfreeze=True, compile_it=True, output="sigmoid", held=True):
+def phase_2(given, loss="binary_crossentropy", rate=1e-4, unfreeze=above, compile_it=True, output="sigmoid", held=True):
     """The model of phase 1, which was trained on the frozen backbone, made ready for phase 2 or not."""
     network = given["backbone"]
     frozen(network)
-    model = classifier(network, dense(1, output))
+    given["head"].activation = keras.activations.get(output)
+    model = classifier(network, given["head"])
     model.compile(keras.optimizers.Adam(given["head_rate"]), loss="binary_crossentropy")
     model.optimizer.build(model.trainable_variables)  # as the first step of training does
     if unfreeze:
-        set_trainable(network, lambda i, layer: above(i) and not (held and normalises(layer)))
+        set_trainable(network, lambda i, layer: unfreeze(i) and not (held and normalises(layer)))
     if compile_it:
         model.compile(keras.optimizers.Adam(rate) if isinstance(rate, float) else rate, loss=loss)
     return model
@@ -161,6 +169,12 @@ def stratified(seed=0, fraction=0.2):
     orders = [rng.permutation(np.flatnonzero(c == LABELS)) for c in range(4)]
     n = round(fraction * 15)
     return np.concatenate([order[n:] for order in orders]), np.concatenate([order[:n] for order in orders])
+
+
+def in_order(step):
+    """The first photographs of each class for validation, or the last."""
+    drawn = np.concatenate([np.flatnonzero(c == LABELS)[::step][:3] for c in range(4)])
+    return np.setdiff1d(np.arange(60), drawn), drawn
 
 
 def as_masks(train, validation):
@@ -189,6 +203,7 @@ RIGHT_FIRST, RIGHT_SECOND = FIRST.argmax(1) == KNOWN, SECOND.argmax(1) == KNOWN
 GOOD, POOR = chances(0.9, 3), chances(0.4, 5)
 FAIR = np.concatenate([chances(0, 6)[:2], 0.9 * GOOD[2:] + 0.1 / CLASSES])  # at most two photographs worse
 DIFFERENT, OPEN = evaluation.paired_difference(KNOWN, GOOD, POOR), evaluation.paired_difference(KNOWN, GOOD, FAIR)
+ROUNDED = "{:.0f} points, {:.0f} to {:.0f}".format(*(100 * value for value in (OPEN.value, *OPEN.interval)))
 NOTE = {
     "question": "Does pretraining help?",
     "changed": "the weights",
@@ -196,7 +211,7 @@ NOTE = {
     "measured on": "validation",
     "photographs": 90,
     "resolved": False,
-    "result": "+2.0 points, interval -6 to +10: not resolved",
+    "result": str(OPEN),
 }
 
 DOGS = np.array([0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.55, 0.45, 0.4, 0.35])
@@ -460,6 +475,8 @@ EXERCISES = {
             (lambda g: chain(frozen(g["backbone"]), dense()), "head stands on maps"),
             (lambda g: classifier(frozen(backbone(1)), dense()), "not all in this model"),
             (lambda g: classifier(frozen(g["backbone"])), "no new layer"),
+            (lambda g: classifier(frozen(g["backbone"]), dense(4), dense()), "43 weights are trained, .*: 6 × 3 \\+ 3"),
+            (lambda g: chain(frozen(g["backbone"]), layers.Flatten(), dense()), "291 weights are trained, but only"),
         ],
     ),
     "01-3 paired counts": Exercise(
@@ -520,9 +537,11 @@ EXERCISES = {
             lambda g: chain(layers.Rescaling(1 / 255), g["layer"]),
             lambda g: chain(keras.Sequential([layers.Rescaling(1 / 255)]), g["layer"], dense()),
             lambda g: keras.Model(image := keras.Input((SIZE, SIZE, 3)), g["layer"](layers.Rescaling(1 / 255)(image))),
+            lambda g: keras.Model(image := keras.Input((SIZE, SIZE, 3)), g["layer"](image / 255)),
         ],
         [
             (lambda g: chain(g["layer"], dense()), "reach the network as they are"),
+            (lambda g: keras.Model(image := keras.Input((SIZE, SIZE, 3)), g["layer"](image / 127.5)), "white as 2; it"),
             (lambda g: chain(layers.Rescaling(1 / 255), layers.Rescaling(1 / 255), g["layer"]), "by 255 twice"),
             (lambda g: chain(layers.Rescaling(1 / 127.5, offset=-1), g["layer"]), "from -1 to 1"),
             (lambda g: chain(g["layer"], layers.Rescaling(1 / 255)), "comes after the network"),
@@ -560,9 +579,12 @@ EXERCISES = {
         [
             lambda g: stratified(),
             lambda g: tuple(rows.tolist() for rows in stratified(seed=1)),
-            lambda g: as_masks(*stratified()),
         ],
         [
+            (lambda g: as_masks(*stratified()), "True and False: positions are asked for"),
+            (lambda g: in_order(1), "takes the first photographs of each class"),
+            (lambda g: in_order(-1), "takes the last photographs of each class"),
+            (lambda g: tuple(rows % 15 for rows in stratified()), "count from 0 in each class"),
             (lambda g: (np.arange(48), np.arange(48, 60)), "Class 0 has no photograph in the validation"),
             (lambda g: unbalanced(), "draw class by class"),
             (lambda g: stratified()[::-1], "80%.* not 20%.* swapped"),
@@ -579,12 +601,15 @@ EXERCISES = {
         lambda: dict(features=None, labels=None, most_epochs=20),
         [
             lambda g: (Fitted(0.5), history(*STOPPED)),
+            lambda g: (Fitted(0.4), history(*LATE)),  # a patience that outlasts the epochs
             lambda g: (Fitted(0.50001), dict(history(0.9, 0.5, 0.7, 0.6, 0.8, 0.9), extra=[1])),
         ],
         [
             (lambda g: (Fitted(0.6), history(*STOPPED)), "those of the last epoch"),
-            (lambda g: (Fitted(0.3), history(*STOPPED)), "does not belong to this history"),
-            (lambda g: (Fitted(0.5), history(*np.linspace(1, 0.5, 20))), "ran through all 20 epochs"),
+            (lambda g: (Fitted(0.55), history(*STOPPED)), "does the callback watch val_loss"),
+            (lambda g: (Fitted(0.3), history(*STOPPED)), "did fit get the validation features"),
+            (lambda g: (Fitted(0.5), history(*np.linspace(1, 0.5, 20))), "ran all 20 epochs.* patience short"),
+            (lambda g: (Fitted(0.9), history(*LATE)), "Is the callback handed to fit"),
             (lambda g: (Fitted(0.5), history(1.0, 0.7, 0.5)), "at its lowest"),
             (lambda g: (Fitted(0.5), history(1.0, 0.5, 0.6)), "after one epoch without improvement"),
             (lambda g: (Fitted(0.5), {"loss": [0.1, 0.1]}), "no val_loss"),
@@ -608,7 +633,8 @@ EXERCISES = {
             (lambda g: lambda k, n: wilson(k, n, divided=False), "divided by 1"),
             (lambda g: lambda k, n: (wilson(k, n)[1] - wilson(k, n)[0]) / 2, "return both ends"),
             (lambda g: lambda k, n: (0.0, 1.0), "compare with the formula"),
-            (lambda g: lambda k: k, "could not be examined"),
+            (lambda g: lambda k: k, "This stopped with TypeError"),
+            (lambda g: lambda k, n: wilson(k, n) if k else 1 / k, "This stopped with ZeroDivisionError: "),
             (lambda g: list(wilson(45, 50)), "a function of correct and total"),
         ],
     ),
@@ -620,7 +646,8 @@ EXERCISES = {
             lambda g: ({"early": POOR, "middle": FAIR, "late": GOOD}, "middle"),  # cheaper, and not told apart
         ],
         [
-            (lambda g: ({"late": GOOD, "early": POOR}, "late"), "no comparison yet: try 3"),
+            (lambda g: ({"late": GOOD, "early": POOR}, "late"), "2 ways are no comparison yet: try 3"),
+            (lambda g: ({"late": GOOD}, "late"), "1 way is no comparison"),
             (lambda g: ({"early": POOR, "middle": FAIR, "late": GOOD}, "early"), "by more than chance"),
             (lambda g: ({"early": POOR, "middle": FAIR, "late": np.log(GOOD)}, "late"), "must sum to 1"),
             (lambda g: ({"early": POOR, "middle": FAIR, "late": GOOD[:, :2]}, "late"), "2 columns for 3 classes"),
@@ -644,11 +671,14 @@ EXERCISES = {
                 ]
             ),
             lambda g: layers.RandomFlip("horizontal", seed=1),
+            lambda g: keras.Sequential([layers.RandomZoom(0.3, seed=1), layers.RandomContrast(0.3, seed=2)]),
             lambda g: keras.Sequential([layers.RandomTranslation(0.1, 0.1, seed=1), layers.RandomZoom(0.1, seed=2)]),
         ],
         [
             (lambda g: layers.RandomFlip("vertical", seed=1), "stand on their head"),
             (lambda g: layers.RandomRotation(0.5, seed=1), "stand on their head"),
+            (lambda g: layers.RandomInvert(0.5, seed=1), "Some copies are negatives"),
+            (lambda g: layers.RandomZoom(0.9, seed=1), "Zoom in less"),
             (lambda g: layers.RandomRotation(0.25, seed=1), "more than 45 degrees"),
             (lambda g: layers.RandomBrightness(0.2, value_range=(0, 1), seed=1), "Mind value_range"),
             (lambda g: layers.RandomBrightness(1.0, value_range=(0, 255), seed=1), "nearly black or nearly white"),
@@ -672,6 +702,7 @@ EXERCISES = {
             (lambda g: set_trainable(backbone(), lambda i, layer: True), "up to block1_bn would be trained too"),
             (lambda g: set_trainable(backbone(), lambda i, layer: above(i)), "2 BatchNormalization layers"),
             (lambda g: frozen(backbone()), "No layer is trainable"),
+            (lambda g: loop_alone(frozen(backbone())), "The network itself is still frozen"),
             (lambda g: set_trainable(backbone(), lambda i, layer: not above(i)), "The wrong way round"),
             (lambda g: set_trainable(backbone(), lambda i, layer: above(i) and normalises(layer)), "and nothing else"),
             (lambda g: set_trainable(backbone(), lambda i, layer: layer.name == "block3_conv"), "block2_conv .* still"),
@@ -685,7 +716,7 @@ EXERCISES = {
     ),
     "03-3 ready to fine-tune": Exercise(
         checks.check_ready_to_fine_tune,
-        lambda: dict(backbone=backbone(), head_rate=3e-3, n_classes=2),
+        lambda: dict(backbone=backbone(), head=dense(1), cut=CUT, head_rate=3e-3, n_classes=2),
         [
             lambda g: phase_2(g),
             lambda g: phase_2(g, rate=keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(3e-4, 10))),
@@ -693,7 +724,10 @@ EXERCISES = {
         ],
         [
             (lambda g: phase_2(g, compile_it=False), "compiled before the backbone was unfrozen"),
-            (lambda g: phase_2(g, unfreeze=False), "still frozen"),
+            (lambda g: phase_2(g, unfreeze=None), "still frozen"),
+            (lambda g: phase_2(g, unfreeze=lambda i: i > 4), "Trained from block3_conv on, but `cut` is block1_bn"),
+            (lambda g: phase_2(g, unfreeze=lambda i: i > 0), "Trained from block1_conv on"),
+            (lambda g: phase_2(dict(g, head=dense(1))), "The head is a new one: phase 1 is lost"),
             (lambda g: phase_2(g, rate=3e-3), "about the head's"),
             (lambda g: phase_2(g, rate=0.1), "larger than the head's"),
             (lambda g: phase_2(g, rate=1e-8), "hardly move"),
@@ -725,6 +759,7 @@ EXERCISES = {
         [lambda g: np.sort(DOGS)[1] - 1e-6, lambda g: 0.39, lambda g: np.float32(0.385)],
         [
             (lambda g: 0.5, "finds 70% of the dogs, fewer than 90%"),
+            (lambda g: 0.9, "0.9 is the share of dogs to find, not the threshold"),
             (lambda g: 0.0, "every photograph is called a dog"),
             (lambda g: 39, "no probability"),
             (lambda g: 0.34, "calls 3 cats dogs; 2 are enough"),
@@ -752,7 +787,7 @@ EXERCISES = {
     "03-6 note": Exercise(
         checks.check_note,
         lambda: dict(difference=OPEN, photographs=90),
-        [lambda g: NOTE, lambda g: dict(NOTE, result="no better: 2 points, the interval holds zero", seeds=2)],
+        [lambda g: NOTE, lambda g: dict(NOTE, result=f"no better: {ROUNDED}", seeds=2)],
         [
             (lambda g: dict(NOTE, changed=""), "'changed' is still empty"),
             (lambda g: {k: v for k, v in NOTE.items() if k != "kept the same"}, "'kept the same' is still empty"),
@@ -761,6 +796,12 @@ EXERCISES = {
             (lambda g: dict(NOTE, **{"measured on": "test"}), "Test photographs come once"),
             (lambda g: dict(NOTE, photographs=96), "number of photographs is not 96"),
             (lambda g: dict(NOTE, result="not resolved"), "holds no number"),
+            (lambda g: dict(NOTE, result="77 points, not resolved"), "the largest of the differences"),
+            (lambda g: dict(NOTE, result=ROUNDED.partition(" to")[0]), "both ends of the interval"),
+            (
+                lambda g: {k.replace(" ", "_"): v for k, v in NOTE.items()},
+                "'kept the same' is missing, and 'kept_the_same' is none of those",
+            ),
             (lambda g: "it works", "fill in the dictionary"),
         ],
     ),
@@ -1190,13 +1231,23 @@ def test_no_check_lacks_a_table():
 
 
 def test_function_that_returns_nothing_and_dictionary_of_nothing_are_not_entered():
-    assert checks.check_interval(lambda correct, total: None).right is None
+    interval = checks.check_interval(lambda correct, total: None)
+    assert interval.right is None
+    assert "does it end with `return`" in interval.message
     assert checks.check_experiment({"a": None, "b": None}, "a", labels=KNOWN).right is None
     assert checks.check_note(dict.fromkeys(NOTE), difference=OPEN, photographs=90).right is None
 
 
+def test_what_a_function_returns_is_said_to_be_missing_and_one_of_two_answers_is_named():
+    assert "does it end with `return`" in checks.check_unfrozen(None, last_frozen=CUT).message
+    assert "does it end with `return`" in checks.check_split(None, None, labels=LABELS, fraction=0.2).message
+    verdict = checks.check_best_weights(Fitted(0.5), None, features=None, labels=None, most_epochs=20)
+    assert verdict.right is False
+    assert "the second is still None" in verdict.message
+
+
 def test_note_may_claim_what_is_resolved():
-    note = dict(NOTE, resolved=True, result="pretraining is better by 50 points")
+    note = dict(NOTE, resolved=True, result=f"pretraining is better: {DIFFERENT}")
     assert checks.check_note(note, difference=DIFFERENT, photographs=90)
 
 

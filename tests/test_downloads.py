@@ -294,7 +294,8 @@ def test_entry_of_the_list_of_data_sets_is_well_formed(name):
 
 
 def test_every_full_run_uses_a_data_set_of_the_list():
-    assert {lessons.settings(name, "full").dataset for name in lessons.LESSONS} <= set(downloads.datasets())
+    used = {lessons.settings(name, "full").dataset for name in lessons.LESSONS if name != "06"}  # which takes a folder
+    assert used <= set(downloads.datasets())
 
 
 @pytest.mark.parametrize("arguments", [(), ("foods",)])

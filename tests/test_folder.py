@@ -136,6 +136,39 @@ def test_splits_that_the_folder_gives_are_kept_and_cleaned_of_copies(mine, tmp_p
     assert dataset.skipped == ("Train/cat/copy.jpg", "Train/dog/near.jpg")
 
 
+def test_a_rule_decides_what_is_tested_and_the_rest_is_drawn(mine):
+    def split_of(path):
+        return "test" if int(os.path.basename(path)[:2]) < 8 else "train"
+
+    near_copy(mine / "cat" / "03.jpg", mine / "cat" / "30.jpg")  # on the other side of the rule
+    dataset = folder.split(folder.check(mine), split_of=split_of)
+    assert {os.path.basename(path) for path in dataset.test.paths} == {f"{i:02d}.jpg" for i in (*range(8), 30)}
+    assert dataset.counts().loc["total"].tolist() == [22, 10, 17]
+
+
+def test_a_rule_without_a_wish_changes_nothing_and_an_unknown_split_is_refused(mine):
+    checked = folder.check(mine)
+    without, with_rule = folder.split(checked), folder.split(checked, split_of=lambda path: "")
+    assert without.test.paths.tolist() == with_rule.test.paths.tolist()
+    with pytest.raises(ValueError, match="There is no split 'exam': return one of train, validation, test, or an emp"):
+        folder.split(checked, split_of=lambda path: "exam")
+
+
+def test_a_rule_is_not_asked_where_the_folder_gives_splits(mine):
+    for name in ("cat", "dog"):
+        (mine / "train").mkdir(exist_ok=True)
+        (mine / name).rename(mine / "train" / name)
+        (mine / "test" / name).mkdir(parents=True)
+        (mine / "train" / name / "00.jpg").rename(mine / "test" / name / "00.jpg")
+    dataset = folder.split(folder.check(mine), split_of=lambda path: "test")
+    assert dataset.counts().loc["total"].tolist() == [36, 10, 2]
+
+
+def test_a_rule_that_leaves_a_split_without_a_class_is_refused(mine):
+    with pytest.raises(ValueError, match="There is no image of dog for test: change split_of, or add such images"):
+        folder.split(folder.check(mine), split_of=lambda path: "test" if "cat/00" in path else "train")
+
+
 def test_a_given_split_without_a_class_is_refused(mine):
     for name in ("cat", "dog"):
         (mine / "train").mkdir(exist_ok=True)

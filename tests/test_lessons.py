@@ -69,3 +69,8 @@ def test_settings_are_shown_one_per_line_without_empty_ones_and_cannot_be_change
     assert "hub_models" in repr(lessons.settings("02", "full"))
     with pytest.raises(AttributeError):
         settings.epochs = 1
+
+
+def test_a_lesson_that_does_not_fine_tune_has_no_freeze_point():
+    with pytest.raises(ValueError, match="Lesson 02 does not fine-tune"):
+        _ = lessons.settings("02", "sample").freeze_at

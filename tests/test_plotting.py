@@ -409,6 +409,7 @@ def test_embedding_map_frames_thumbnails_in_their_class_and_does_not_pile_them_u
     for box in boxes:
         (number,) = np.flatnonzero((points == box.xy).all(axis=1))
         assert to_hex(box.patch.get_edgecolor()) == plotting.COLOURS[labels[number]].lower()
+    assert len(axes.collections) == 3 + len(boxes)  # each thumbnail has its class's marker
     assert legend_texts(axes) == ["a", "b", "c"]
     assert not [x for x in plotting.embedding_map(points, labels, "abc").get_children() if "Bbox" in type(x).__name__]
 
@@ -418,6 +419,9 @@ def test_reliability_shows_bins_with_their_numbers_beside_the_diagonal():
     np.testing.assert_array_equal(line(axes, "the model").get_ydata(), [0.4, 0.95])
     np.testing.assert_array_equal(line(axes, "as sure as right").get_ydata(), [0, 1])
     assert [text.get_text() for text in axes.texts] == ["7", "30"]
+    (low, high), (lower, upper) = (segment[:, 1] for segment in axes.collections[0].get_segments())
+    assert 0 < low < 0.4 < high < 1
+    assert upper - lower < high - low  # more images, a narrower interval
 
 
 def test_rate_range_is_logarithmic_and_marks_the_suggestion():

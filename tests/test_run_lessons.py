@@ -290,6 +290,20 @@ def test_alternative_text_of_a_cell_goes_with_its_picture():
     assert output.metadata == {"image/png": {"alt": "a black square"}}
 
 
+def test_results_of_a_lesson_whose_outputs_are_refused_are_not_recorded(folders, monkeypatch):
+    path = write_lesson("x")
+    outcome = outcome_of(path, executed_notebook(stream("a warning", name="stderr")), {"test_accuracy": 0.8})
+    monkeypatch.setattr(tool, "run_lesson", lambda _: outcome)
+    assert tool.main(["--store", "--record"]) == 1
+    assert list(tool.RESULTS.glob("*.json")) == []
+
+
+def test_solutions_are_not_recorded(capsys):
+    with pytest.raises(SystemExit):
+        tool.main(["--solutions", "--record"])
+    assert "--solutions have no results" in capsys.readouterr().err
+
+
 def test_a_refusal_is_told_and_makes_the_exit_code_1(folders, monkeypatch, capsys):
     path = write_lesson("x")
     outcome = outcome_of(path, executed_notebook(stream("a warning", name="stderr")))

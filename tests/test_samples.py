@@ -165,3 +165,13 @@ def test_a_folder_without_pictures_is_told_in_one_sentence(groceries, tmp_path):
         tool.make_groceries(tmp_path / "nowhere")
     with pytest.raises(SystemExit, match=r"make_samples\.py GROCERIES PETS BEANS FRUITS"):
         tool.main([])
+
+
+def test_a_wrong_folder_is_named_before_any_sample_is_replaced(monkeypatch, tmp_path):
+    monkeypatch.setattr(config, "SAMPLES", tmp_path)
+    (tmp_path / "groceries").mkdir()
+    (tmp_path / "source").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "source" / "a.jpg")
+    with pytest.raises(SystemExit, match="nowhere holds no JPEG"):
+        tool.main([str(tmp_path / "source")] * 3 + [str(tmp_path / "nowhere")])
+    assert (tmp_path / "groceries").is_dir()

@@ -225,6 +225,8 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 4:
         sys.exit(__doc__.split("\n\n")[1])
     groceries, pets, beans, fruits = map(Path, arguments)
+    for folder in (groceries, pets, beans, fruits):  # before anything is replaced
+        pictures(folder)
     make_groceries(groceries)
     make_pets(pets)
     make_fruits(fruits, groceries)

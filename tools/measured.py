@@ -19,7 +19,8 @@ SHOWN = {  # lesson -> what it is about, and of each figure in its file the word
     "04": ("32 × 32 pixels", {"fine_tuned": "fine-tuned", "linear_probe": "linear probe", "scratch_mean": "scratch"}),
     "05": ("fruits and beans", {"fruits_test": "fruits", "fruits_in_shops": "the same model in shops",
                                 "beans_fine_tuned": "beans, fine-tuned", "beans_linear_probe": "beans, linear probe"}),
-    "06": ("six vegetables", {"two_phases": "two phases", "linear_probe": "linear probe"}),
+    "06": ("six vegetables, new places",
+           {"kept": "model kept", "linear_probe": "linear probe", "random_split": "linear probe, split at random"}),
 }  # fmt: skip
 _INTERVAL = re.compile(r"\(95 % interval ([\d.]+)% to ([\d.]+)%, (\d+) of (\d+)\)")
 

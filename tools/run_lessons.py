@@ -37,7 +37,7 @@ NOTEBOOKS = config.ROOT / "notebooks"
 EXECUTED = config.BUILD / "lessons"
 RESULTS = config.RESULTS
 MOST_BYTES = 600 * 1000  # of a stored notebook
-_MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:root|home|tmp|work|Users)/|[A-Za-z]:\\+Users")
+_MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:root|home|tmp|work|Users|opt|var|mnt|content)/|[A-Za-z]:\\+Users")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -311,10 +311,10 @@ def keep(outcome: Outcome, source: bytes, options: argparse.Namespace) -> bool:
     if outcome.error is not None:
         return True
     try:
-        if options.record:
-            record(outcome)
         if options.store:
             store(outcome, source)
+        if options.record:  # last: where storing is refused, an earlier record stays
+            record(outcome)
     except RefusedError as refused:
         print(f"{outcome.path.name} is not kept: {refused}.")
         return False
@@ -329,6 +329,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--store", action="store_true", help="for authors: keep the outputs in notebooks/")
     parser.add_argument("--record", action="store_true", help="for authors: keep the main figures in data/results/")
     options = parser.parse_args(arguments)
+    if options.solutions and options.record:
+        parser.error("--solutions have no results of their own to --record")
     paths = lessons(options.lesson, NOTEBOOKS / "solutions" if options.solutions else None)
     try:
         config.data_folder()
