@@ -1307,11 +1307,20 @@ def _wilson(correct: int, total: int, z: float) -> tuple[float, float]:
 
 
 def _cuts(network, name: str) -> bool:
-    """Whether all that lies above a layer can be computed from its output alone."""
-    try:
-        type(network)(network.get_layer(name).output, network.output)
-    except ValueError:  # Keras misses an input
-        return False
+    """Whether all that lies above a layer can be computed from its output alone: no path from the input goes past it.
+
+    Followed by hand, since some versions of Keras build a model that is cut inside a block without a word.
+    """
+    layer, waiting, seen = network.get_layer(name), list(network.outputs), set()
+    while waiting:
+        operation, node, _ = waiting.pop()._keras_history
+        if operation is layer or (id(operation), node) in seen:
+            continue
+        seen.add((id(operation), node))
+        before = operation._inbound_nodes[node].input_tensors
+        if not before:  # the network's own input
+            return False
+        waiting += before
     return True
 
 
