@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
@@ -264,21 +263,6 @@ def differences(values: Mapping[str, "Difference"], label: str, axes: Axes | Non
     return axes
 
 
-def heat_map(table: pd.DataFrame, label: str, axes: Axes | None = None) -> Axes:
-    """Show a table of shares in [0, 1] as colours, with each share in per cent.
-
-    Args:
-        table: Its index and columns are named: the names label the axes.
-        label: What the shares are.
-        axes: Where to draw; a new figure by default.
-    """
-    axes = axes or plt.subplots(figsize=(2.6 + 1.1 * table.shape[1], 1.4 + 0.7 * table.shape[0]))[1]
-    sns.heatmap(table, annot=True, fmt=".1%", cmap="viridis", linewidths=0.5, cbar_kws={"label": label}, ax=axes)
-    axes.tick_params(axis="y", rotation=0)
-    axes.figure.tight_layout()
-    return axes
-
-
 def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], axes: Axes | None = None) -> Axes:
     """Show counts of true class (rows) against predicted class (columns), shaded by the share of the row.
 
@@ -339,33 +323,6 @@ def _most_varied(activations: np.ndarray, most: int) -> list[int]:
         if all(abs(np.corrcoef(places[:, channel], places[:, other])[0, 1]) <= 0.9 for other in chosen):
             chosen.append(int(channel))
     return chosen
-
-
-def histograms(values: Mapping[str, np.ndarray], label: str) -> np.ndarray:
-    """Show how numbers are distributed, one panel for each name, all on the same axis.
-
-    Args:
-        values: Name to numbers, of any shape.
-        label: What the numbers are.
-
-    Returns:
-        The Axes, ``(panels,)``.
-    """
-    figure, panels = plt.subplots(
-        len(values), 1, figsize=(7, 0.6 + 1.1 * len(values)), sharex=True, squeeze=False, layout="constrained"
-    )
-    together = np.concatenate([np.ravel(numbers) for numbers in values.values()])
-    bins = np.histogram_bin_edges(together, 60)
-    if np.issubdtype(together.dtype, np.integer):  # as many whole numbers in each bin
-        step = 1 + np.ptp(together) // 60
-        bins = np.arange(together.min(), together.max() + step + 1, step) - 0.5
-    for axes, (name, numbers), colour in zip(panels[:, 0], values.items(), _colours(len(values)), strict=True):
-        axes.hist(np.ravel(numbers), bins=bins, color=colour)
-        axes.set_title(_plain(name), fontsize=10, loc="left")
-        axes.set_yticks([])
-    panels[-1, 0].set_xlabel(label)
-    sns.despine(figure, left=True)
-    return panels[:, 0]
 
 
 def feature_scatter(
@@ -595,10 +552,6 @@ def _spoken(name: str) -> str:
 
 def _legend_beside(axes: Axes) -> None:
     axes.legend(frameon=False, bbox_to_anchor=(1.01, 0.5), loc="center left", fontsize=9)
-
-
-def _colours(number: int) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(number)]
 
 
 def _ticks(epochs: np.ndarray) -> np.ndarray:

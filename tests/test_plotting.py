@@ -2,7 +2,6 @@ import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
@@ -238,34 +237,6 @@ def test_differences_are_drawn_where_told():
     assert plotting.differences(DIFFERENCES, "points", axes=given) is given
 
 
-@pytest.fixture
-def shares() -> pd.DataFrame:
-    rows = pd.Index(["head", "top", "all"], name="what is trained")
-    return pd.DataFrame([[0.5, 0.625], [0.75, 0.8], [1.0, 0.0]], rows, pd.Index([1e-4, 1e-2], name="learning rate"))
-
-
-def test_heat_map_shows_each_share_as_a_colour_and_in_per_cent(shares):
-    axes = plotting.heat_map(shares, "validation accuracy")
-    assert isinstance(axes, Axes)
-    drawn = axes.collections[0]
-    np.testing.assert_array_equal(np.asarray(drawn.get_array()).reshape(3, 2), shares)
-    assert [text.get_text() for text in axes.texts] == ["50.0%", "62.5%", "75.0%", "80.0%", "100.0%", "0.0%"]
-    assert drawn.colorbar.ax.get_ylabel() == "validation accuracy"
-
-
-def test_heat_map_is_labelled_as_the_table(shares):
-    axes = plotting.heat_map(shares, "validation accuracy")
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("learning rate", "what is trained")
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["head", "top", "all"]
-    assert [float(label.get_text()) for label in axes.get_xticklabels()] == [1e-4, 1e-2]
-    assert {label.get_rotation() for label in axes.get_yticklabels()} == {0}
-
-
-def test_heat_map_is_drawn_where_told(shares):
-    _, given = plt.subplots()
-    assert plotting.heat_map(shares, "accuracy", axes=given) is given
-
-
 def test_confusion_matrix_shows_counts_and_shades_by_the_share_of_the_row():
     axes = plotting.confusion_matrix([[8, 2, 0], [0, 1, 0], [0, 0, 0]], ["ice_cream", "pizza", "ramen"])
     texts = [text.get_text() for text in axes.texts]
@@ -341,13 +312,6 @@ def test_dollar_signs_are_no_mathematics(images):
 
 
 # Distributions, points and diagrams
-
-
-def test_histograms_share_one_axis():
-    panels = plotting.histograms({"own": np.arange(100), "other": np.arange(10)}, "value")
-    assert panels[0].get_xlim() == panels[1].get_xlim()
-    assert [sum(bar.get_height() for bar in axes.patches) for axes in panels] == [100, 10]
-    assert panels[1].get_xlabel() == "value"
 
 
 def test_points_of_each_class_have_a_marker_and_a_colour_of_their_own(rng):
