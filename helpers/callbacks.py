@@ -63,6 +63,19 @@ class EpochLine(keras.callbacks.Callback):
         print(f"epoch {epoch + 1:2d}/{self.params['epochs']}   {seconds:5.1f} s   {values}")
 
 
+class EpochSeconds(keras.callbacks.Callback):
+    """Add the seconds of each epoch to the history, under ``"seconds"``; the first one includes compiling."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Note the time."""
+        self._started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Hand the seconds on with the epoch's other numbers."""
+        if logs is not None:
+            logs["seconds"] = time.perf_counter() - self._started
+
+
 _SPAN = 8  # steps over which a fall of the loss is measured: fewer would follow its noise
 
 

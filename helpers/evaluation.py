@@ -65,20 +65,6 @@ def accuracy(labels: np.ndarray, probabilities: np.ndarray) -> Proportion:
     return Proportion(int((probabilities.argmax(axis=1) == labels).sum()), len(labels))
 
 
-def accuracy_by_class(
-    labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
-) -> dict[str, Proportion]:
-    """Top-1 accuracy of each class that has images, by name: how many of its images were recognised."""
-    counts = confusion(labels, probabilities)
-    if len(class_names) != len(counts):
-        raise ValueError(f"{len(class_names)} names were given for {len(counts)} classes: give one each.")
-    return {
-        name: Proportion(int(row[i]), int(row.sum()))
-        for i, (name, row) in enumerate(zip(class_names, counts, strict=True))
-        if row.sum()
-    }
-
-
 def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Counts of true class (rows) against predicted class (columns), ``(classes, classes)`` integers."""
     labels, probabilities = _checked(labels, probabilities)
@@ -117,8 +103,11 @@ class Difference:
 
     @property
     def resolved(self) -> bool:
-        """Whether the interval excludes 0: whether the order of the two is more than chance."""
-        return self.interval[0] > 0 or self.interval[1] < 0
+        """Whether the order of the two is more than chance: the interval excludes 0, and 6 images or more decide it.
+
+        Of fewer, even if all speak for one side, a sign test would not say so at 5 %, and the bootstrap is too sure.
+        """
+        return (self.interval[0] > 0 or self.interval[1] < 0) and self.only_first + self.only_second >= 6
 
     def __str__(self) -> str:
         low, high = (100 * end for end in self.interval)
@@ -126,7 +115,9 @@ class Difference:
         return f"{100 * self.value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}): {verdict}"
 
 
-def paired_difference(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Difference:
+def paired_difference(
+    labels: np.ndarray, first: np.ndarray, second: np.ndarray, series: np.ndarray | None = None
+) -> Difference:
     """Compare two models image by image, which is sharper than comparing two intervals.
 
     Images, and seeds where several are given, are drawn with replacement 4,000 times (a bootstrap; Efron, 1979); the
@@ -137,9 +128,12 @@ def paired_difference(labels: np.ndarray, first: np.ndarray, second: np.ndarray)
         labels: True classes, ``(n,)`` integers.
         first: Probabilities of the first model, ``(n, classes)``, or ``(seeds, n, classes)``.
         second: Of the second.
+        series: Number of each image's series, ``(n,)`` integers: images of one series, such as photographs of the same
+            thing, are drawn together. By default each image is drawn alone.
 
     Raises:
-        ValueError: as ``accuracy``; or if there are no images, or different numbers of seeds, neither of them one.
+        ValueError: as ``accuracy``; or if there are no images, different numbers of seeds, neither of them one, or not
+            one number of a series for each image.
     """
     right = []
     for probabilities in (first, second):
@@ -153,10 +147,16 @@ def paired_difference(labels: np.ndarray, first: np.ndarray, second: np.ndarray)
     if any(len(runs) not in (1, seeds) for runs in right):
         raise ValueError(f"{len(right[0])} seeds and {len(right[1])} seeds: give the same number of both, or one.")
     gained = right[0] - right[1]  # (seeds, n), in {-1, 0, 1}
-    rng, n = np.random.default_rng(0), gained.shape[1]
+    series = np.arange(len(labels)) if series is None else np.unique(series, return_inverse=True)[1]
+    if len(series) != len(labels):
+        raise ValueError(f"{len(series)} numbers of a series for {len(labels)} images: give one each.")
+    images = np.bincount(series)  # in each series
+    sums = np.stack([np.bincount(series, row) for row in gained])  # (seeds, series)
+    rng, n = np.random.default_rng(0), len(images)
     drawn_means = np.empty(4000)
     for i in range(len(drawn_means)):
-        drawn_means[i] = gained[rng.integers(seeds, size=seeds)].mean(axis=0)[rng.integers(n, size=n)].mean()
+        means, drawn = sums[rng.integers(seeds, size=seeds)].mean(axis=0), rng.integers(n, size=n)
+        drawn_means[i] = means[drawn].sum() / images[drawn].sum()
     low, high = np.quantile(drawn_means, (0.025, 0.975))
     return Difference(
         value=float(gained.mean()),

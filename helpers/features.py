@@ -91,6 +91,15 @@ def extract(
     return np.memmap(path, first.dtype, mode="r", shape=whole)
 
 
+def extract_splits(network: keras.Model, dataset: data.Dataset) -> dict[str, np.ndarray]:
+    """Return a network's output for each image of each split, computed in one go; see ``extract``."""
+    splits = [getattr(dataset, name) for name in data.SPLITS]
+    paths, labels = (np.concatenate([getattr(split, of) for split in splits]) for of in ("paths", "labels"))
+    together = extract(network, data.Images(paths, labels, dataset.class_names))
+    ends = np.cumsum([len(split) for split in splits])
+    return dict(zip(data.SPLITS, np.split(together, ends[:-1]), strict=True))
+
+
 def _reseed(augmentation: keras.Layer | None, seed: int, batch: int) -> None:
     """Set each random state in a layer, so that every batch has a draw of its own and another pass has the same."""
     states = [state for state in getattr(augmentation, "variables", ()) if "seed_generator_state" in state.path]

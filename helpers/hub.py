@@ -128,7 +128,7 @@ def export(backbone: keras.Model, name: str, folder: Path | None = None) -> str:
 
 
 def handles(settings: lessons.Settings) -> dict[str, str]:
-    """Name to handle of the feature vectors that a lesson compares.
+    """Name of a backbone to the handle of its feature vector, for each one that a lesson compares.
 
     The full run has addresses. Where a network is at hand (the embedded one, ``COURSE_BACKBONE``, or files in
     ``COURSE_WEIGHTS``), it is exported to a SavedModel's folder, which is a handle too; those without a file
@@ -137,10 +137,9 @@ def handles(settings: lessons.Settings) -> dict[str, str]:
     Args:
         settings: The lesson's numbers.
     """
-    own = {"EfficientNet-B0": "EfficientNetB0", "ResNet-50": "ResNet50", "ResNet-50 V2": "ResNet50V2"}
-    local = {title: name for title, name in own.items() if title in settings.hub_models and models.weights_file(name)}
+    local = [name for name in settings.hub_models if models.weights_file(name)]
     if not settings.hub_models:
-        local = {settings.backbone: settings.backbone}
-    exported = {title: export(models.backbone(name, settings.image_size), title) for title, name in local.items()}
+        local = [settings.backbone]
+    exported = {name: export(models.backbone(name, settings.image_size), name) for name in local}
     _named.update(settings.hub_models.values())
     return exported or dict(settings.hub_models)

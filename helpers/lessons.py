@@ -30,15 +30,15 @@ class Settings:
         backbone: Name of the pretrained network, one of ``config.BACKBONES``.
         image_size: Height and width in pixels of the images that the backbone sees.
         batch_size: Images in a training step.
-        epochs: Passes through the training images.
-        learning_rate: Of the head; None where the lesson looks for it.
+        epochs: Passes through the training images; None where a linear probe is the head.
+        learning_rate: Of the head; None where the lesson looks for it, or a linear probe is the head.
         fine_tuning_epochs: Passes through the training images after unfreezing.
         fine_tuning_rate: Learning rate of fine-tuning.
         unfrozen: How many layers are fine-tuned, ``"few"``, ``"some"`` or ``"many"``.
         depths: The depths that lesson 04 compares.
         copies: Augmented copies of each training image whose activations are kept.
         seeds: One training for each, where a lesson repeats its experiment.
-        hub_models: Name to TensorFlow Hub handle (lesson 02, full run).
+        hub_models: Name of a backbone to its TensorFlow Hub handle (lesson 02, full run).
         per_class: Split to the most images per class that are used of it; a split that is not named is used whole.
     """
 
@@ -48,7 +48,7 @@ class Settings:
     backbone: str
     image_size: int
     batch_size: int = 32
-    epochs: int = 5
+    epochs: int | None = 5
     learning_rate: float | None = 3e-3
     fine_tuning_epochs: int | None = None
     fine_tuning_rate: float | None = None
@@ -74,15 +74,15 @@ class Settings:
 
 
 _HUB_MODELS = {
-    "ResNet-50": "https://www.kaggle.com/models/tensorflow/resnet-50/TensorFlow2/feature-vector/1",
-    "ResNet-50 V2": "https://www.kaggle.com/models/google/resnet-v2/frameworks/TensorFlow2/variations/50-feature-vector/versions/2",
-    "EfficientNet-B0": "https://www.kaggle.com/models/tensorflow/efficientnet/TensorFlow2/b0-feature-vector/1",
+    "EfficientNetB0": "https://www.kaggle.com/models/tensorflow/efficientnet/TensorFlow2/b0-feature-vector/1",
+    "ResNet50": "https://www.kaggle.com/models/tensorflow/resnet-50/TensorFlow2/feature-vector/1",
+    "ResNet50V2": "https://www.kaggle.com/models/google/resnet-v2/frameworks/TensorFlow2/variations/50-feature-vector/versions/2",
 }
 _LESSONS = {
     "01": {
         "sample": dict(
             dataset="groceries", backbone="efficientnet-lite0", image_size=80, unfrozen="few",
-            fine_tuning_epochs=5, fine_tuning_rate=5e-4, seeds=(0, 1, 2),
+            fine_tuning_epochs=5, fine_tuning_rate=1e-4, seeds=(0, 1, 2),
         ),
         "full": dict(
             dataset="food10", backbone="EfficientNetB0", image_size=224, unfrozen="few",
@@ -99,30 +99,30 @@ _LESSONS = {
             fine_tuning_epochs=3, fine_tuning_rate=1e-4, unfrozen="few", copies=2, seeds=(0, 1, 2, 3),
         ),
         "full": dict(
-            dataset="cats_vs_dogs", backbone="VGG16", image_size=224, epochs=8, learning_rate=2e-3,
+            dataset="cats_vs_dogs", backbone="VGG16", image_size=192, epochs=4, learning_rate=2e-3,
             fine_tuning_epochs=3, fine_tuning_rate=1e-5, unfrozen="some", copies=1, seeds=(0, 1),
-            per_class=dict(train=800, validation=200, test=500),
+            per_class=dict(train=300, validation=100, test=500),
         ),
     },
     "04": {
         "sample": dict(
-            dataset="groceries32", backbone="efficientnet-lite0", image_size=80, epochs=5, learning_rate=2e-3,
+            dataset="groceries32", backbone="efficientnet-lite0", image_size=80, epochs=None, learning_rate=None,
             fine_tuning_epochs=3, fine_tuning_rate=5e-4, unfrozen="few", depths=("few", "some"), seeds=(0, 1),
         ),
         "full": dict(
-            dataset="cifar10", backbone="MobileNetV2", image_size=160, epochs=5, learning_rate=1.5e-3,
+            dataset="cifar10", backbone="MobileNetV2", image_size=160, epochs=None, learning_rate=None,
             fine_tuning_epochs=8, fine_tuning_rate=1.5e-4, unfrozen="some", depths=("few", "some", "many"),
             seeds=(0, 1),
             per_class=dict(train=500, validation=100, test=200),
         ),
     },
     "05-fruits": {
-        "sample": dict(dataset="fruits360", backbone="efficientnet-lite0", image_size=100, epochs=60),
+        "sample": dict(dataset="fruits360", backbone="efficientnet-lite0", image_size=100, epochs=30),
         "full": dict(dataset="fruits360", backbone="ResNet50", image_size=100, epochs=150),
     },
     "05-beans": {
         "sample": dict(
-            dataset="beans", backbone="efficientnet-lite0", image_size=128, epochs=40, learning_rate=1e-3,
+            dataset="beans", backbone="efficientnet-lite0", image_size=128, epochs=30, learning_rate=1e-3,
             fine_tuning_epochs=8, fine_tuning_rate=1e-5, unfrozen="few", seeds=(0, 1),
         ),
         "full": dict(

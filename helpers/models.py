@@ -38,8 +38,8 @@ def backbone(name: str, image_size: int, weights: str | None = "imagenet", prepr
         name: One of ``config.BACKBONES``.
         image_size: Height and width of its input in pixels.
         weights: ``"imagenet"``, or None for random initialisation.
-        preprocessing: ``"own"``, or ``"divide_by_255"`` to make the usual mistake, for lessons that measure it: the
-            network as it is published, fed with pixels divided by 255.
+        preprocessing: ``"own"``, or ``"divide_by_255"`` to make the usual mistake, for lessons that measure it:
+            pixels divided by 255 are fed to the network, which scales them again where scaling is one of its layers.
 
     Returns:
         A model from raw RGB in [0, 255], ``(batch, image_size, image_size, 3)``, to feature maps,

@@ -162,7 +162,7 @@ def compare_runs(
         )
     if chance is not None:
         axes.axhline(chance, color=GREY, linestyle=":", label=f"guessing, {chance:.0%}")
-    axes.set(xlabel="epoch", ylabel=metric.replace("val_", "validation "), xticks=_ticks(np.arange(1, longest + 1)))
+    axes.set(xlabel="epoch", ylabel=_curve_name(metric), xticks=_ticks(np.arange(1, longest + 1)))
     _legend_beside(axes)
     sns.despine(ax=axes)
     axes.figure.tight_layout()
@@ -496,7 +496,7 @@ def parts(stages: Sequence[tuple[str, str]], kept_after: int | None = None, axes
         if i + 1 < len(stages):
             axes.annotate("", (i + 1, 0.5), (i + 0.74, 0.5), arrowprops=dict(arrowstyle="-|>", color="black"))
     if kept_after is not None:
-        axes.axvline(kept_after + 0.87, ymin=0.12, ymax=0.88, color=BLUE, linestyle="--", linewidth=2)
+        axes.axvline(kept_after + 0.87, ymin=0.12, ymax=0.82, color=BLUE, linestyle="--", linewidth=2)
         axes.text(kept_after + 0.87, 1.28, "kept here", color=BLUE, ha="center", va="center", fontsize=9)
     used = [state for state in _STATES if state in {state for _, state in stages}]
     marks = [Rectangle((0, 0), 1, 1, facecolor=_STATES[s][0], hatch=_STATES[s][1], edgecolor="black") for s in used]
@@ -539,6 +539,10 @@ def _curve(history: Mapping[str, Sequence[float]], metric: str, name: str = "the
     if metric not in history:
         raise ValueError(f"The history of {name} has no {metric!r}: it has {', '.join(history) or 'nothing'}.")
     return history[metric]
+
+
+def _curve_name(metric: str) -> str:
+    return f"validation {metric.removeprefix('val_')}" if metric.startswith("val_") else f"training {metric}"
 
 
 def _plain(text: str) -> str:

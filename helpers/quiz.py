@@ -123,10 +123,10 @@ ANSWERS = {  # question -> the right option, and what to say to each
     "04-2": (
         "d",
         {
-            "a": "The number of its weights does not depend on the batch.",
-            "b": "Smaller batches get a smaller rate, if any. What is computed from each batch?",
-            "c": "Time is no harm to the accuracy. What is computed from each batch?",
-            "d": "Each batch is normalised by its own mean and variance, and four pictures say little about all.",
+            "a": "Scale and shift are two numbers per channel, which is little. What else does the layer hold?",
+            "b": "The layer standardises its own input. With which numbers in training, and in validation?",
+            "c": "In validation each picture is judged by itself. Which mean and variance are used there?",
+            "d": "Few steps leave the old running numbers: trained with one set, judged with another.",
         },
     ),
     "04-3": (

@@ -16,13 +16,14 @@ from importlib import metadata
 from helpers import config
 
 
-def start(lesson: str) -> None:
+def start(lesson: str, run: str | None = None) -> None:
     """Make this machine ready for a lesson and say what it is. A second call changes nothing.
 
     On Colab, packages that are missing are installed, without touching the ones that are there.
 
     Args:
         lesson: Number of the lesson, such as ``"02"``.
+        run: ``"sample"`` or ``"full"``, which holds for this kernel; None to let ``COURSE_RUN`` or the hardware decide.
 
     Raises:
         ModuleNotFoundError: if packages are missing that are not to be installed here.
@@ -51,10 +52,12 @@ def start(lesson: str) -> None:
             "(or correct keras.json in the folder .keras of your home) and restart the kernel."
         )
 
-    if not (parts := lessons.parts(lesson)):
+    if not (parts := lessons.parts(lesson, run)):
         raise ValueError(f"There is no lesson {lesson!r}: choose from {', '.join(lessons.LESSONS)}.")
+    if run:
+        os.environ["COURSE_RUN"] = run
     print(machine())
-    print(f"This is the {parts[0].run} run, unless RUN says otherwise below.")
+    print(f"This is the {parts[0].run} run.")
 
 
 def missing_requirements() -> list[str]:

@@ -1,4 +1,5 @@
 import re
+import time
 from pathlib import Path
 
 import keras
@@ -54,6 +55,15 @@ def test_tensorboard_writes_what_tensorboard_reads(tmp_path):
     logger = callbacks.tensorboard(str(tmp_path), "frozen")
     fit("val_accuracy", [0.5], logger)
     assert list(Path(logger.log_dir).rglob("events.out.tfevents.*"))
+
+
+def test_seconds_of_each_epoch_stand_in_the_history():
+    model = keras.Sequential([keras.Input((1,)), Bias()])
+    model.compile("sgd", "mse")
+    pause = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: time.sleep(0.2))
+    history = model.fit(INPUTS, TARGETS, epochs=3, verbose=0, callbacks=[pause, callbacks.EpochSeconds()]).history
+    assert len(history["seconds"]) == len(history["loss"]) == 3
+    assert all(0.2 <= seconds < 60 for seconds in history["seconds"])
 
 
 def test_checkpoint_keeps_the_weights_of_the_best_epoch(tmp_path):

@@ -27,7 +27,7 @@ import json, pathlib, sys, types
 sys.path = [path for path in sys.path if not pathlib.Path(path, "helpers").is_dir()]
 sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
 sys.modules["google.colab"] = types.ModuleType("google.colab")
-source = open(sys.argv[1]).read().replace("session.start(", "print(")
+source = open(sys.argv[1]).read().replace("session.start(", "(lambda number, **run: print(number))(")
 states = []
 for _ in range(2):
     exec(source, {})
@@ -83,7 +83,9 @@ def test_setup_cell_and_colab_links_of_exercises_are_the_projects(path):
 
 def test_setup_cell_of_exercises_finds_the_project_two_folders_above(run_python):
     off_colab = "import sys; sys.modules.pop('google.colab', None)\n"
-    code = off_colab + tool.setup_source("02", root="../..").replace("session.start(", "print(session.__file__, ")
+    code = off_colab + tool.setup_source("02", root="../..").replace(
+        "session.start(", "(lambda *_, **__: print(session.__file__))("
+    )
     assert run_python(code, cwd=tool.EXERCISES).startswith(str(config.ROOT))
 
 
@@ -141,7 +143,7 @@ def test_setup_cell_is_short():
 @pytest.mark.parametrize("folder", ["notebooks", "tests"])
 def test_setup_cell_finds_the_project_above_the_notebook_off_colab(run_python, folder):
     off_colab = "import sys; sys.modules.pop('google.colab', None)\n"  # where a stand-in is installed
-    code = off_colab + tool.setup_source("02").replace("session.start(", "print(session.__file__, ")
+    code = off_colab + tool.setup_source("02").replace("session.start(", "(lambda *_, **__: print(session.__file__))(")
     assert run_python(code, cwd=config.ROOT / folder).startswith(str(config.ROOT))
 
 
@@ -223,7 +225,7 @@ def test_copy_of_exercises_is_small_runs_alone_and_carries_the_samples_that_it_r
 
 def test_links_of_a_copy_lead_into_the_repository(copies):
     text = "\n".join(cell.source for cell in copies["02"].cells)
-    assert f"]({tool.address()}/blob/main/helpers/data.py)" in text
+    assert f"]({tool.address()}/blob/main/data/README.md)" in text
     assert f"]({tool.address()}/blob/main/notebooks/01_theory.ipynb)" in text
     assert f"]({tool.address()}/blob/main/README.md#lessons)" in text
 

@@ -75,18 +75,10 @@ def test_confusion_has_true_classes_in_rows_and_keeps_absent_ones():
     assert counts.tolist() == [[2, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
 
 
-def test_accuracy_by_class_counts_the_hits_among_the_images_of_each_class_that_has_any():
-    found = evaluation.accuracy_by_class(LABELS, PROBABILITIES, ("a", "b", "c", "d"))
-    assert found == {"a": Proportion(2, 2), "b": Proportion(1, 2), "c": Proportion(1, 2)}
-    assert list(found) == ["a", "b", "c"]
-    mostly_b = [[0.1, 0.9], [0.2, 0.8], [0.6, 0.4]]
-    assert evaluation.accuracy_by_class([0, 0, 0], mostly_b, "ab") == {"a": Proportion(1, 3)}
-
-
 @pytest.mark.parametrize("names", ["abc", "abcde"])
-def test_accuracy_by_class_needs_a_name_for_each_class(names):
+def test_report_needs_a_name_for_each_class(names):
     with pytest.raises(ValueError, match=f"{len(names)} names were given for 4 classes: give one each"):
-        evaluation.accuracy_by_class(LABELS, PROBABILITIES, names)
+        evaluation.report(LABELS, PROBABILITIES, names)
 
 
 def test_report_has_rates_of_each_class_and_their_mean():
@@ -96,6 +88,14 @@ def test_report_has_rates_of_each_class_and_their_mean():
     assert table.loc["b"].tolist() == [1.0, 0.5, 0.667, 2]
     assert table.loc["d"].tolist() == [0.0, 0.0, 0.0, 0]
     assert table.loc["mean"].tolist() == [0.833, 0.667, 0.667, 6]
+
+
+@pytest.mark.parametrize(("lost", "resolved"), [(5, False), (6, True)])
+def test_a_difference_that_rests_on_fewer_than_six_images_is_not_resolved(lost, resolved):
+    right, wrong = [1.0, 0.0], [0.0, 1.0]
+    found = evaluation.paired_difference([0] * 128, [right] * 128, [wrong] * lost + [right] * (128 - lost))
+    assert found.interval[0] > 0  # all of them speak for one side
+    assert (found.resolved, str(found).endswith(": resolved")) == (resolved, resolved)
 
 
 def test_most_confident_mistakes_come_surest_first():
@@ -117,7 +117,6 @@ def test_no_mistakes_give_an_empty_result():
         evaluation.confusion,
         evaluation.most_confident_mistakes,
         lambda labels, probabilities: evaluation.report(labels, probabilities, "abcd"),
-        lambda labels, probabilities: evaluation.accuracy_by_class(labels, probabilities, "abcd"),
     ],
 )
 @pytest.mark.parametrize(
@@ -275,6 +274,19 @@ def test_seeds_that_disagree_widen_the_interval():
     of_one = evaluation.paired_difference(labels, probabilities_of(runs[1]), probabilities_of(steady))
     assert of_seeds.value == pytest.approx(runs.mean() - 0.5)
     assert np.diff(of_seeds.interval) > 1.5 * np.diff(of_one.interval)
+
+
+def test_images_of_one_series_are_drawn_together():
+    labels, series = np.zeros(200, int), np.repeat(np.arange(20), 10)
+    first, second = np.random.default_rng(0).random(20)[series] < 0.6, np.zeros(200, bool)  # a series is right or wrong
+    alone = evaluation.paired_difference(labels, probabilities_of(first), probabilities_of(second))
+    together = evaluation.paired_difference(labels, probabilities_of(first), probabilities_of(second), series)
+    each_alone = evaluation.paired_difference(labels, probabilities_of(first), probabilities_of(second), np.arange(200))
+    assert together.value == alone.value
+    assert each_alone == alone
+    assert np.diff(together.interval) == pytest.approx(np.sqrt(10) * np.diff(alone.interval), rel=0.15)
+    with pytest.raises(ValueError, match="3 numbers of a series for 200 images"):
+        evaluation.paired_difference(labels, probabilities_of(first), probabilities_of(second), np.arange(3))
 
 
 # Recorded results

@@ -64,6 +64,15 @@ def test_features_are_the_networks_output_in_inference_in_the_order_of_the_files
     np.testing.assert_allclose(kept, expected(toy, images), rtol=1e-5, atol=1e-6)  # float32, other batch sizes
 
 
+def test_splits_are_computed_in_one_go_and_given_apart(toy, images, folder, monkeypatch):
+    monkeypatch.setattr(features.config, "CACHE", folder)
+    splits = {"train": images.select(np.arange(40)), "validation": images.select([45]), "test": images.select([60, 69])}
+    found = features.extract_splits(toy, data.Dataset(**splits))
+    assert len(list((folder / "features").iterdir())) == 1
+    for split, part in splits.items():
+        np.testing.assert_allclose(found[split], expected(toy, part), rtol=1e-5, atol=1e-6)
+
+
 def test_equal_network_in_another_place_computes_nothing(toy, images, folder, tmp_path):
     first = features.extract(toy, images, folder=folder)
     kept = files(folder)

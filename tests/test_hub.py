@@ -178,5 +178,5 @@ def test_full_run_exports_what_course_weights_holds(backbone, build, monkeypatch
     monkeypatch.setenv("COURSE_WEIGHTS", str(tmp_path))
     monkeypatch.setattr(models, "backbone", lambda *asked: backbone if asked == ("ResNet50V2", 224) else None)
     found = hub.handles(lessons.settings("02", "full"))
-    assert found == {"ResNet-50 V2": str(build / "hub" / "ResNet-50 V2")}
-    assert hub.HubLayer(found["ResNet-50 V2"]).count_params() == backbone.count_params()
+    assert found == {"ResNet50V2": str(build / "hub" / "ResNet50V2")}
+    assert hub.HubLayer(found["ResNet50V2"]).count_params() == backbone.count_params()

@@ -36,7 +36,17 @@ def frozen():
     return keras.Model(image, network(image)), network
 
 
-@pytest.mark.parametrize(("build", "moves"), [(told_not_to_train, True), (told_in_call, False), (frozen, False)])
+OVERRIDDEN = tuple(map(int, keras.__version__.split(".")[:2])) <= (3, 15)  # Keras means to change it after that
+
+
+@pytest.mark.parametrize(
+    ("build", "moves"),
+    [
+        pytest.param(told_not_to_train, True, marks=pytest.mark.skipif(not OVERRIDDEN, reason="says the lesson, too")),
+        (told_in_call, False),
+        (frozen, False),
+    ],
+)
 def test_running_means_of_batch_normalization_move_in_fit_as_lesson_04_says(build, moves):
     keras.utils.set_random_seed(0)
     model, network = build()

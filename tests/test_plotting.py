@@ -138,7 +138,7 @@ def test_compare_runs_takes_another_metric_and_given_axes():
     _, given = plt.subplots()
     axes = plotting.compare_runs({"frozen": HISTORY}, metric="loss", axes=given)
     assert axes is given
-    assert axes.get_ylabel() == "loss"
+    assert axes.get_ylabel() == "training loss"
     assert legend_texts(axes) == ["frozen"]
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import measured
 import nbformat
+import pandas as pd
 import pytest
 import run
 import yaml
 
-from helpers import config
+from helpers import config, evaluation
 
 try:
     import tomllib
@@ -256,6 +257,32 @@ def test_the_searches_find_what_they_are_for():
 
 
 # Measured results
+
+
+SHOW_RECORDED = [path for path in measured.lessons() if "evaluation.recorded(" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", SHOW_RECORDED, ids=[path.stem[:2] for path in SHOW_RECORDED])
+def test_a_lessons_table_of_recorded_results_is_that_of_the_measured_results(path):
+    def shown(notebook):  # cell by cell, since versions of pandas differ in what is around them
+        pages = [output.data.get("text/html", "") for output in notebook.outputs]
+        return re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", "".join(pages))
+
+    cells = nbformat.read(path, as_version=4).cells
+    (cell,) = [cell for cell in cells if "evaluation.recorded(" in cell.source]
+    stored = shown(cell)
+    measured.with_recorded(nbformat.v4.new_notebook(cells=[cell]))
+    assert stored == shown(cell), "run tools/measured.py"
+
+
+def test_a_lessons_table_follows_the_files(monkeypatch):
+    cell = nbformat.v4.new_code_cell('evaluation.recorded("02")', execution_count=3)
+    monkeypatch.setattr(evaluation, "recorded", lambda lesson: pd.DataFrame({"sample": {"of lesson": lesson}}))
+    measured.with_recorded(nbformat.v4.new_notebook(cells=[cell]))
+    (output,) = cell.outputs
+    assert output.data["text/plain"].split() == ["sample", "of", "lesson", "02"]
+    assert "<td>02</td>" in output.data["text/html"]
+    assert output.execution_count == 3
 
 
 def test_the_readmes_tables_are_those_of_the_measured_results(readme):

@@ -9,7 +9,7 @@ import zipfile
 import keras
 import pytest
 
-from helpers import config, session
+from helpers import config, lessons, session
 
 
 @pytest.fixture
@@ -60,6 +60,16 @@ def test_start_says_what_this_machine_is_and_changes_nothing_the_second_time(cap
     assert all(f"{name} {importlib.metadata.version(name)}" in machine for name in ("tensorflow", "keras"))
     assert "no GPU" in machine
     assert run.startswith("This is the sample run")
+
+
+def test_a_run_that_is_given_to_start_holds_for_every_later_cell(monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_RUN", "sample")
+    session.start("02", run="full")
+    assert "This is the full run." in capsys.readouterr().out
+    assert lessons.settings("02").run == "full"
+    with pytest.raises(ValueError, match="no run 'fast'"):
+        session.start("02", run="fast")
+    assert lessons.settings("02").run == "full"
 
 
 @pytest.mark.parametrize("number", ["5", "99"])
