@@ -21,18 +21,6 @@ def tensorboard(folder: Path | str, experiment: str) -> keras.callbacks.TensorBo
     return keras.callbacks.TensorBoard(log_dir=str(Path(folder) / experiment / timestamp))
 
 
-def checkpoint(path: Path | str, monitor: str = "val_accuracy") -> keras.callbacks.ModelCheckpoint:
-    """Keep the weights of the best epoch in ``path``.
-
-    Raises:
-        ValueError: if ``path`` does not end in ``.weights.h5``, as Keras demands.
-    """
-    if not str(path).endswith(".weights.h5"):
-        raise ValueError(f"Weights cannot be kept in {path}: the name must end in .weights.h5.")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    return keras.callbacks.ModelCheckpoint(str(path), monitor=monitor, save_best_only=True, save_weights_only=True)
-
-
 def early_stopping(patience: int = 3, monitor: str = "val_loss") -> keras.callbacks.EarlyStopping:
     """Stop after ``patience`` epochs without improvement, and go back to the best epoch's weights."""
     return keras.callbacks.EarlyStopping(monitor=monitor, patience=patience, restore_best_weights=True)

@@ -5,7 +5,7 @@
 - ``COURSE_DATA``: a folder that already holds the real data sets; nothing is downloaded then.
 - ``COURSE_WEIGHTS``: a folder with ``NAME_notop.weights.h5`` files; they are used in place of a download.
 - ``COURSE_BACKBONE``: a backbone to use in place of the lesson's own.
-- ``COURSE_KEEP``: a folder for what should outlive the machine, trained models and checkpoints.
+- ``COURSE_KEEP``: a folder for trained models, which should outlive the machine.
 
 TensorFlow is imported only where a GPU has to be looked for.
 """
@@ -67,7 +67,7 @@ def weights_folder() -> Path | None:
 
 
 def keep_folder() -> Path:
-    """Where trained models and checkpoints are saved: ``COURSE_KEEP``, else ``build/kept``; it is made if missing.
+    """Where trained models are saved: ``COURSE_KEEP``, else ``build/kept``; it is made if missing.
 
     On Colab, mount Google Drive and set ``COURSE_KEEP`` to a folder on it, and a disconnect loses no training.
     """

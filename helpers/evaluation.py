@@ -1,4 +1,4 @@
-"""What a trained model is worth: accuracy with its interval, reports, mistakes, and a reading of its curves.
+"""What a trained model is worth: accuracy with its interval, reports, and mistakes.
 
 Works on plain arrays and imports no TensorFlow. Labels and probabilities that do not belong together raise ValueError,
 and so do probabilities that are not finite: a diverged model has no accuracy. Introduced in lesson 02.
@@ -7,7 +7,7 @@ and so do probabilities that are not finite: a diverged model has no accuracy. I
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -215,43 +215,6 @@ def calibration(labels: np.ndarray, probabilities: np.ndarray, bins: int = 10) -
         confidence=np.array([sure[one].mean() for one in used]),
         accuracy=np.array([right[one].mean() for one in used]),
         images=np.array([one.sum() for one in used]),
-    )
-
-
-def read_curves(history: Mapping[str, Sequence[float]], images: int | None = None) -> str:
-    """Describe learning curves in sentences computed from them: how fast, which gap, whether there is a plateau.
-
-    Args:
-        history: ``History.history`` of a Keras ``fit`` with ``accuracy`` and ``val_accuracy``.
-        images: Number of validation images; with it, a last step within one standard error counts as no change.
-
-    Raises:
-        ValueError: if a curve is missing.
-    """
-    if missing := [name for name in ("accuracy", "val_accuracy") if name not in history]:
-        raise ValueError(
-            f"The history has no {missing[0]!r}: compile with metrics=['accuracy'], fit with validation data."
-        )
-    train, validation = np.array(history["accuracy"]), np.array(history["val_accuracy"])
-    if not np.isfinite([train, validation, history.get("loss", 0 * train)]).all():
-        return "The training has diverged: its loss or accuracy is not a number. Lower the learning rate."
-    reached = 1 + int(np.argmax(validation >= 0.9 * validation.max()))
-    gap = train[-1] - validation[-1]
-    if len(validation) == 1:
-        plateau = "shows no trend after one epoch"
-    else:
-        step = validation[-1] - validation[-2]
-        plateau = f"changed by {100 * step:+.1f} points in the last epoch"
-        if images:
-            error = math.sqrt(validation[-1] * (1 - validation[-1]) / images)
-            compared = "more than" if abs(step) > error else "within"
-            plateau += f", {compared} one standard error ({100 * error:.1f} points)"
-    return (
-        f"Speed: after epoch {reached} of {len(train)}, validation accuracy had reached 90 % of its best value, "
-        f"{validation.max():.1%}.\n"
-        f"Gap: at the end training accuracy is {train[-1]:.1%}, validation accuracy {validation[-1]:.1%}: "
-        f"{100 * gap:+.1f} points.\n"
-        f"Plateau: validation accuracy {plateau}."
     )
 
 

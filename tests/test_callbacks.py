@@ -66,28 +66,6 @@ def test_seconds_of_each_epoch_stand_in_the_history():
     assert all(0.2 <= seconds < 60 for seconds in history["seconds"])
 
 
-def test_checkpoint_keeps_the_weights_of_the_best_epoch(tmp_path):
-    path = tmp_path / "new folder" / "best.weights.h5"
-    model = fit("val_accuracy", [0.3, 0.8, 0.6], callbacks.checkpoint(path))
-    assert number(model) == 3
-    model.load_weights(path)
-    assert number(model) == 2
-
-
-def test_checkpoint_watches_another_metric_where_told(tmp_path):
-    path = tmp_path / "best.weights.h5"
-    model = fit("val_loss", [0.9, 0.8, 0.2, 0.6], callbacks.checkpoint(path, monitor="val_loss"))
-    model.load_weights(path)
-    assert number(model) == 3
-
-
-@pytest.mark.parametrize("name", ["best.keras", "best.h5", "weights"])
-def test_checkpoint_of_another_ending_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match=rf"{name}: the name must end in \.weights\.h5"):
-        callbacks.checkpoint(tmp_path / "new folder" / name)
-    assert not (tmp_path / "new folder").exists()
-
-
 def test_early_stopping_stops_and_goes_back_to_the_best_epoch():
     script = Script("val_loss", [0.9, 0.5, 0.6, 0.7, 0.1])
     model = fit("val_loss", script.values, callbacks.early_stopping(patience=2))

@@ -130,32 +130,6 @@ def test_labels_and_probabilities_that_do_not_belong_together_are_refused(functi
     assert str(probabilities.shape) in str(error.value)
 
 
-def test_curves_are_read_in_speed_gap_and_plateau():
-    history = {"accuracy": [0.40, 0.70, 0.90, 0.95], "val_accuracy": [0.40, 0.73, 0.80, 0.78]}
-    speed, gap, plateau = evaluation.read_curves(history).splitlines()
-    assert speed == "Speed: after epoch 2 of 4, validation accuracy had reached 90 % of its best value, 80.0%."
-    assert gap == "Gap: at the end training accuracy is 95.0%, validation accuracy 78.0%: +17.0 points."
-    assert plateau == "Plateau: validation accuracy changed by -2.0 points in the last epoch."
-
-
-def test_last_step_is_compared_with_one_standard_error():
-    history = {"accuracy": [0.2, 0.3], "val_accuracy": [0.4, 0.5]}
-    text = evaluation.read_curves(history)
-    assert "+10.0 points in the last epoch." in text
-    assert "+10.0 points in the last epoch, within one standard error (11.2 points)." in evaluation.read_curves(
-        history, 20
-    )
-    assert "more than one standard error (3.5 points)." in evaluation.read_curves(history, 200)
-    assert ": -20.0 points." in text  # training below validation
-    assert "after epoch 2 of 2" in text
-
-
-def test_curves_of_one_epoch_show_no_trend():
-    text = evaluation.read_curves({"accuracy": [0.5], "val_accuracy": [0.5]})
-    assert "after epoch 1 of 1" in text
-    assert "rises" not in text.split("Plateau")[-1]
-
-
 @pytest.fixture
 def shown(monkeypatch) -> list[dict]:
     """What ``display`` was given."""
@@ -209,19 +183,6 @@ DIVERGED = np.full((3, 2), np.nan)
 def test_what_is_not_a_number_gets_no_accuracy(function):
     with pytest.raises(ValueError, match="the model has diverged"):
         function(np.array([0, 0, 1]), DIVERGED)
-
-
-def test_diverged_training_is_not_read_as_a_rise():
-    history = {"accuracy": [0.5, 0.1], "val_accuracy": [0.5, 0.1], "loss": [1.0, np.nan]}
-    assert evaluation.read_curves(history).startswith("The training has diverged")
-
-
-def test_missing_curve_is_named():
-    with pytest.raises(ValueError, match="no 'val_accuracy'"):
-        evaluation.read_curves({"accuracy": [0.5]})
-
-
-# Paired differences
 
 
 def probabilities_of(right):
