@@ -101,7 +101,7 @@ _LESSONS = {
         "full": dict(
             dataset="cats_vs_dogs", backbone="VGG16", image_size=192, epochs=4, learning_rate=2e-3,
             fine_tuning_epochs=3, fine_tuning_rate=1e-5, unfrozen="some", copies=1, seeds=(0, 1),
-            per_class=dict(train=300, validation=100, test=500),
+            per_class=dict(train=200, validation=100, test=500),
         ),
     },
     "04": {
