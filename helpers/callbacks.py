@@ -26,7 +26,18 @@ def early_stopping(patience: int = 3, monitor: str = "val_loss") -> keras.callba
     return keras.callbacks.EarlyStopping(monitor=monitor, patience=patience, restore_best_weights=True)
 
 
-class EpochLine(keras.callbacks.Callback):
+class _Timed(keras.callbacks.Callback):
+    """Knows how long an epoch has taken."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Note the time."""
+        self._started = time.perf_counter()
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+
+class EpochLine(_Timed):
     """Print a line per epoch; use it with ``verbose=0`` in place of the progress bar.
 
     Args:
@@ -37,31 +48,22 @@ class EpochLine(keras.callbacks.Callback):
         super().__init__()
         self.every = every
 
-    def on_epoch_begin(self, epoch, logs=None):
-        """Note the time."""
-        self._started = time.perf_counter()
-
     def on_epoch_end(self, epoch, logs=None):
         """Print the epoch's number, seconds, loss and accuracy on training and validation images."""
         if epoch and (epoch + 1) % self.every:
             return
-        seconds = time.perf_counter() - self._started
         shown = sorted((name, value) for name, value in (logs or {}).items() if name != "learning_rate")
         values = "   ".join(f"{name} {value:.3f}" for name, value in shown)
-        print(f"epoch {epoch + 1:2d}/{self.params['epochs']}   {seconds:5.1f} s   {values}")
+        print(f"epoch {epoch + 1:2d}/{self.params['epochs']}   {self._seconds():5.1f} s   {values}")
 
 
-class EpochSeconds(keras.callbacks.Callback):
+class EpochSeconds(_Timed):
     """Add the seconds of each epoch to the history, under ``"seconds"``; the first one includes compiling."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Note the time."""
-        self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
         """Hand the seconds on with the epoch's other numbers."""
         if logs is not None:
-            logs["seconds"] = time.perf_counter() - self._started
+            logs["seconds"] = self._seconds()
 
 
 _SPAN = 8  # steps over which a fall of the loss is measured: fewer would follow its noise

@@ -41,6 +41,11 @@ class Images:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __add__(self, other: "Images") -> "Images":
+        """These images, then the others, which are of the same classes."""
+        paths, labels = (np.concatenate([getattr(each, of) for each in (self, other)]) for of in ("paths", "labels"))
+        return Images(paths, labels, self.class_names)
+
     def select(self, index: np.ndarray) -> "Images":
         """The images at the given positions, in that order."""
         return Images(self.paths[index], self.labels[index], self.class_names)

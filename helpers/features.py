@@ -93,11 +93,9 @@ def extract(
 
 def extract_splits(network: keras.Model, dataset: data.Dataset) -> dict[str, np.ndarray]:
     """Return a network's output for each image of each split, computed in one go; see ``extract``."""
-    splits = [getattr(dataset, name) for name in data.SPLITS]
-    paths, labels = (np.concatenate([getattr(split, of) for split in splits]) for of in ("paths", "labels"))
-    together = extract(network, data.Images(paths, labels, dataset.class_names))
-    ends = np.cumsum([len(split) for split in splits])
-    return dict(zip(data.SPLITS, np.split(together, ends[:-1]), strict=True))
+    together = extract(network, dataset.train + dataset.validation + dataset.test)
+    ends = np.cumsum([len(dataset.train), len(dataset.validation)])
+    return dict(zip(data.SPLITS, np.split(together, ends), strict=True))
 
 
 def _reseed(augmentation: keras.Layer | None, seed: int, batch: int) -> None:

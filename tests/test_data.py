@@ -343,6 +343,13 @@ def drawable() -> data.Images:
     return data.Images(np.array([f"{i}.jpg" for i in range(37)]), labels, ("a", "b", "c"))
 
 
+def test_sum_holds_the_first_images_then_the_others(drawable):
+    first, others = drawable.select([3, 20]), drawable.select([0])
+    together = first + others
+    assert (together.paths.tolist(), together.labels.tolist()) == (["3.jpg", "20.jpg", "0.jpg"], [0, 1, 0])
+    assert together.class_names == drawable.class_names
+
+
 def test_draw_takes_as_many_of_each_class_and_mixes_them(drawable):
     drawn = drawable.draw(5, seed=1)
     assert np.bincount(drawn.labels).tolist() == [5, 5, 5]

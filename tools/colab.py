@@ -49,9 +49,8 @@ os.path.isdir("{root}/helpers") or os.path.isdir("course") or os.system("git clo
 sys.path[:0] = ["{root}", "course"]
 from helpers import session
 
-session.start("{number}"{run}
+{start}
 """
-CHOOSE_RUN = ', run=None)  # or "sample", "full"; None: COURSE_RUN decides, else full where there is a GPU'
 SETUP_OF_COPY = """\
 # @title The setup: this cell carries the course's helper package and the lesson's sample images
 import base64
@@ -70,8 +69,9 @@ if course not in sys.path:
 
 from helpers import session
 
-session.start("{number}"{run}
+{start}
 """
+CHOOSE_RUN = '# or "sample", "full"; None: COURSE_RUN decides, else full where there is a GPU'
 
 
 def address() -> str:
@@ -82,8 +82,12 @@ def address() -> str:
 
 def setup_source(number: str, root: str = "..") -> str:
     """The setup cell of a notebook from which ``root`` leads to the project's folder; exercises have no full run."""
-    run = CHOOSE_RUN if root == ".." else ")"
-    return SETUP.format(address=address(), number=number, root=root, run=run).rstrip()
+    return SETUP.format(address=address(), root=root, start=start(number, exercises=root != "..")).rstrip()
+
+
+def start(number: str, exercises: bool) -> str:
+    """The setup cell's last line, in which the run of a lesson can be chosen."""
+    return f'session.start("{number}")' if exercises else f'session.start("{number}", run=None)  {CHOOSE_RUN}'
 
 
 def with_colab_links(text: str) -> str:
@@ -141,9 +145,8 @@ def self_contained(path: Path) -> nbformat.NotebookNode:
     content = packed(carried(number, exercises=path.parent == EXERCISES))
     folder = f"course-{number}-{hashlib.sha256(content).hexdigest()[:8]}"
     cell = setup_cell(notebook)
-    run = ")" if path.parent == EXERCISES else CHOOSE_RUN
-    packed_text = base64.b85encode(content).decode()
-    cell.source = SETUP_OF_COPY.format(packed=packed_text, folder=folder, number=number, run=run).rstrip()
+    last = start(number, exercises=path.parent == EXERCISES)
+    cell.source = SETUP_OF_COPY.format(packed=base64.b85encode(content).decode(), folder=folder, start=last).rstrip()
     cell.metadata |= {
         "cellView": "form",
         "jupyter": {"source_hidden": True},
