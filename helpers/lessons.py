@@ -82,7 +82,7 @@ _LESSONS = {
     "01": {
         "sample": dict(
             dataset="groceries", backbone="efficientnet-lite0", image_size=80, unfrozen="few",
-            fine_tuning_epochs=5, fine_tuning_rate=1e-4, seeds=(0, 1, 2),
+            fine_tuning_epochs=3, fine_tuning_rate=1e-4, seeds=(0, 1, 2),
         ),
         "full": dict(
             dataset="food10", backbone="EfficientNetB0", image_size=224, unfrozen="few",
@@ -123,7 +123,7 @@ _LESSONS = {
     "05-beans": {
         "sample": dict(
             dataset="beans", backbone="efficientnet-lite0", image_size=128, epochs=30, learning_rate=1e-3,
-            fine_tuning_epochs=8, fine_tuning_rate=1e-5, unfrozen="few", seeds=(0, 1),
+            fine_tuning_epochs=6, fine_tuning_rate=1e-5, unfrozen="few", seeds=(0, 1),
         ),
         "full": dict(
             dataset="beans", backbone="ResNet50", image_size=224, epochs=60, learning_rate=1e-3,

@@ -154,7 +154,7 @@ def small_cnn(image_size: int, n_classes: int) -> keras.Model:
     """A small convolutional network with random weights: what one would train without transfer.
 
     Args:
-        image_size: Height and width of its input in pixels; it works on images reduced to 48 × 48.
+        image_size: Height and width of its input in pixels; larger images are reduced to 48 × 48.
         n_classes: Number of classes.
 
     Returns:
@@ -163,7 +163,8 @@ def small_cnn(image_size: int, n_classes: int) -> keras.Model:
     layers = keras.layers
     model = keras.Sequential(name="small-cnn")
     model.add(keras.Input((image_size, image_size, 3), name="image"))
-    model.add(layers.Resizing(48, 48))
+    if image_size > 48:
+        model.add(layers.Resizing(48, 48))
     model.add(layers.Rescaling(1 / 127.5, offset=-1.0))
     for filters in (16, 32, 64):
         model.add(layers.Conv2D(filters, 3, padding="same", activation="relu"))
