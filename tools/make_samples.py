@@ -146,7 +146,7 @@ def make_groceries(root: Path) -> None:
 
 
 def make_pets(root: Path) -> None:
-    """Lesson 03: 120 cats, 120 dogs, each breed in all splits."""
+    """Lesson 03: 120 cats, 120 dogs, each breed in training and test."""
     sample = Sample("pets", PETS, 112, 80)
     for kind in ("cats", "dogs"):
         by_breed: dict[str, list[Path]] = {}
