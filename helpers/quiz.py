@@ -152,7 +152,7 @@ ANSWERS = {  # question -> the right option, and what to say to each
         {
             "a": "Try it and count the trainable weights: the network's own switch has the last word.",
             "b": "BatchNormalization makes no difference here. Try it, and count the trainable weights.",
-            "c": "A frozen network offers the optimizer nothing. First the network, then its layers.",
+            "c": "A frozen network by itself offers the optimizer nothing. First the network, then its layers.",
             "d": "Setting a layer does not set the network. Count the trainable weights.",
         },
     ),

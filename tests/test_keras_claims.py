@@ -58,11 +58,15 @@ def test_running_means_of_batch_normalization_move_in_fit_as_lesson_04_says(buil
     assert (np.abs(norm.moving_mean.numpy() - before).max() > 0) == moves
 
 
-def test_network_offers_the_optimizer_nothing_while_it_is_frozen_as_lesson_05_says():
+def test_layers_of_a_frozen_network_are_trained_by_a_model_around_it_alone_as_lesson_05_says():
     network = base()
     network.trainable = False
     network.layers[1].trainable = True
     assert network.trainable_weights == []
+    model = keras.Sequential([network, keras.layers.Flatten()])
+    assert [weights.path for weights in model.trainable_weights] == [
+        weights.path for weights in network.layers[1].weights
+    ]
 
 
 def test_fit_goes_on_with_the_old_choice_until_compile_as_lesson_03_says():
