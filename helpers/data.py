@@ -79,6 +79,11 @@ class Dataset:
     test: Images
     skipped: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """Numbers of images in each split, and of classes, as the tables of results state them."""
+        numbers = " / ".join(str(len(getattr(self, split))) for split in SPLITS)
+        return f"{numbers} (training / validation / test), {len(self.class_names)} classes"
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the labels."""

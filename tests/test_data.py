@@ -350,6 +350,11 @@ def test_sum_holds_the_first_images_then_the_others(drawable):
     assert together.class_names == drawable.class_names
 
 
+def test_data_set_is_told_in_a_line_by_its_numbers_of_images_and_classes(drawable):
+    dataset = data.Dataset(drawable, drawable.select([3, 20]), drawable.select([0]))
+    assert str(dataset) == "37 / 2 / 1 (training / validation / test), 3 classes"
+
+
 def test_draw_takes_as_many_of_each_class_and_mixes_them(drawable):
     drawn = drawable.draw(5, seed=1)
     assert np.bincount(drawn.labels).tolist() == [5, 5, 5]
